@@ -1,0 +1,151 @@
+//! The pages of one database as the b-tree layer sees them.
+
+use crate::error::{Error, Result};
+use crate::format::{AutoVacuum, FileHeader, HEADER_SIZE, LockPage, PageNumber, PageSize};
+use crate::pager::{PageMut, PageRef, Pager};
+
+use super::node::{Node, NodeInfo, NodeMut};
+
+/// Sizes that follow from page size and reserved bytes. Source: SQLite file format, "B-tree
+/// Cell Format".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageFormat {
+    /// Page size.
+    pub(crate) page_size: PageSize,
+    /// Bytes of a page in use: page size less reserved bytes.
+    pub(crate) usable: usize,
+    /// Longest payload kept whole on any node but a table leaf.
+    pub(crate) max_local: usize,
+    /// Shortest part of a longer payload that stays local.
+    pub(crate) min_local: usize,
+    /// Longest payload kept whole on a table leaf.
+    pub(crate) max_leaf: usize,
+    /// The lock page.
+    pub(crate) lock_page: LockPage,
+}
+
+impl PageFormat {
+    /// The format for a page size with `reserved` bytes left alone at the end of each page.
+    ///
+    /// # Errors
+    /// [`Error::NotADatabase`] if fewer than 480 bytes are left.
+    pub(crate) fn new(page_size: PageSize, reserved: u8, lock_offset: u32) -> Result<PageFormat> {
+        let usable = FileHeader::usable_size(page_size, reserved)? as usize;
+        Ok(PageFormat {
+            page_size,
+            usable,
+            max_local: (usable - 12) * 64 / 255 - 23,
+            min_local: (usable - 12) * 32 / 255 - 23,
+            max_leaf: usable - 35,
+            lock_page: LockPage::new(lock_offset, page_size),
+        })
+    }
+
+    /// Reserved bytes at the end of each page.
+    pub(crate) fn reserved(&self) -> u8 {
+        (self.page_size.bytes() - self.usable) as u8
+    }
+
+    /// Payload bytes that one overflow page holds.
+    pub(crate) fn overflow_capacity(&self) -> usize {
+        self.usable - 4
+    }
+
+    /// How much of a payload of `size` bytes is kept on the node, on a table leaf or elsewhere.
+    #[inline]
+    pub(crate) fn local_size(&self, size: usize, table_leaf: bool) -> usize {
+        let max = if table_leaf { self.max_leaf } else { self.max_local };
+        if size <= max {
+            return size;
+        }
+        let kept = self.min_local + (size - self.min_local) % self.overflow_capacity();
+        if kept <= max { kept } else { self.min_local }
+    }
+}
+
+/// The pages of one database: nodes, free list, overflow chains, pointer map.
+///
+/// Invariant S1: every page handed out by `fetch_node` was validated since its bytes last came
+/// from below; [`NodeInfo`] records it and the pager resets it.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(super) pager: Pager<NodeInfo>,
+    pub(super) format: PageFormat,
+    pub(super) auto_vacuum: AutoVacuum,
+    /// Page 1, pinned while a transaction is open on a database that has pages.
+    pub(super) page_one: Option<PageRef>,
+}
+
+impl Store {
+    /// Page 1.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if the database has no pages.
+    pub(crate) fn page_one(&self) -> Result<PageRef> {
+        self.page_one.ok_or(Error::Empty)
+    }
+
+    /// The page with this number as it stands in a file: it must exist and not be the lock page.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub(crate) fn checked_number(&self, number: u32) -> Result<PageNumber> {
+        match PageNumber::new(number) {
+            Some(page) if number <= self.pager.page_count() => Ok(page),
+            _ => Err(Error::corrupt("page number outside of the database")),
+        }
+    }
+
+    /// Fetches a b-tree page and validates it on first use. Transiently pinned.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the header or the cells are impossible; errors of the pager.
+    #[inline]
+    pub(crate) fn fetch_node(&mut self, number: PageNumber) -> Result<PageRef> {
+        let page = self.pager.fetch(number)?;
+        if !self.pager.info(page).is_ready() {
+            self.prepare_node(page)?;
+        }
+        Ok(page)
+    }
+
+    /// Validates the page and remembers what was learnt about it.
+    #[cold]
+    fn prepare_node(&mut self, page: PageRef) -> Result<()> {
+        let number = self.pager.number(page);
+        let (bytes, info) = self.pager.parts_info_mut(page);
+        info.prepare(bytes, number, &self.format).map_err(|error| error.on_page(number.get()))
+    }
+
+    /// The node on a page that [`Store::fetch_node`] handed out.
+    #[inline]
+    pub(crate) fn node(&self, page: PageRef) -> Node<'_> {
+        let (bytes, info) = self.pager.parts(page);
+        Node::new(bytes, info, &self.format)
+    }
+
+    /// The node on a page for changing.
+    #[inline]
+    pub(crate) fn node_mut(&mut self, page: PageMut) -> NodeMut<'_> {
+        let (bytes, info) = self.pager.parts_mut(page);
+        NodeMut::new(bytes, info, &self.format)
+    }
+
+    /// The word at `offset` of the file header.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if the database has no pages.
+    pub(crate) fn header_word(&self, offset: usize) -> Result<u32> {
+        crate::format::bytes::u32_at(self.pager.bytes(self.page_one()?), offset)
+    }
+
+    /// Changes the word at `offset` of the file header.
+    ///
+    /// # Errors
+    /// Those of [`Pager::make_writable`].
+    pub(crate) fn set_header_word(&mut self, offset: usize, value: u32) -> Result<()> {
+        debug_assert!(offset + 4 <= HEADER_SIZE);
+        let page = self.pager.make_writable(self.page_one()?)?;
+        crate::format::bytes::put_u32(self.pager.bytes_mut(page), offset, value)
+    }
+}

@@ -1,0 +1,270 @@
+//! The contract with the world: what the engine needs from files and locks.
+//!
+//! Everything that touches a disk goes through [`Vfs`] and [`File`], so a wrapper or a simulated
+//! disk can stand between the engine and the machine. Wrappers know the disk beneath only as
+//! `dyn Vfs` and `dyn File` and stack in any order.
+//!
+//! # Rules that every implementation keeps
+//!
+//! 1. I/O is positional: no file has a current offset.
+//! 2. A write that reports an error may have changed any part of its range.
+//! 3. What was written before a successful [`File::sync`] survives a loss of power; what was
+//!    written after it may be lost, kept, or kept in part, sector by sector.
+//! 4. A file created since may vanish with the power until its directory is synced.
+//! 5. Locks belong to the handle, also between two handles of one process, and fall when the
+//!    handle is dropped.
+//! 6. Dropping a handle closes the file. Errors of closing are not reported: nothing that matters
+//!    is left to closing.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+
+mod memory;
+pub mod simulate;
+mod unix;
+
+pub use memory::MemoryVfs;
+pub use unix::UnixVfs;
+
+/// A place where files live.
+pub trait Vfs: Send + Sync + fmt::Debug {
+    /// Opens a file.
+    ///
+    /// `path` is what [`Vfs::full_path`] returned; `None` asks for a temporary file that has no
+    /// name any more when the call returns, or loses it when it is closed.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](crate::Error::CannotOpen), also for a directory; [`Io`](crate::Error::Io).
+    fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened>;
+
+    /// Deletes a file; a missing file is no error. With `sync_directory` the deletion is durable
+    /// on return.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    fn delete(&self, path: &Path, sync_directory: bool) -> Result<()>;
+
+    /// Whether a regular file of at least one byte exists: a journal of length 0 counts as absent.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io) if the file system cannot tell.
+    fn exists(&self, path: &Path) -> Result<bool>;
+
+    /// Makes the directory entry of `path`, a file in it, durable.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](crate::Error::CannotOpen) if the directory is missing,
+    /// [`Io`](crate::Error::Io).
+    fn sync_directory(&self, path: &Path) -> Result<()>;
+
+    /// The absolute path of `name`, symbolic links resolved, so that every spelling of a file
+    /// leads to one journal.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](crate::Error::CannotOpen) if it is too long for the journal beside it.
+    fn full_path(&self, name: &Path) -> Result<PathBuf>;
+
+    /// 32 random bits, for checksum seeds and names. A simulated disk makes them repeatable.
+    fn random(&self) -> u32;
+}
+
+/// An open file.
+///
+/// Reading methods take `&self`, changing ones `&mut self`; the handle may move between threads
+/// but is used by one at a time.
+pub trait File: Send + fmt::Debug {
+    /// Reads `buffer.len()` bytes from `offset`, in bytes from the start of the file. Returns how
+    /// many were there; the rest of the buffer is filled with zeros.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// Writes all of `bytes` at `offset`, extending the file as needed.
+    ///
+    /// # Errors
+    /// [`Full`](crate::Error::Full) if the disk is full, [`Io`](crate::Error::Io).
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Writes `pieces` one behind the other, from `offset` on.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    fn write_vectored_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let mut at = offset;
+        for piece in pieces {
+            self.write_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Cuts or extends the file to `size` bytes.
+    ///
+    /// # Errors
+    /// [`Full`](crate::Error::Full), [`Io`](crate::Error::Io).
+    fn truncate(&mut self, size: u64) -> Result<()>;
+
+    /// Makes content and size durable.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io). A failed sync is final: what it should have saved must be
+    /// assumed lost, whatever a second one says.
+    fn sync(&mut self, kind: SyncKind) -> Result<()>;
+
+    /// Length of the file in bytes. A file of one byte counts as empty (stock SQLite does so too).
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    fn size(&self) -> Result<u64>;
+
+    /// Raises this handle's lock to `level`; nothing happens if it has that much already.
+    ///
+    /// The way up is `None` → `Shared` → `Reserved` → `Exclusive`, with `Pending` passed through
+    /// and kept when other readers stand in the way; recovery goes `Shared` → `Exclusive`.
+    /// `Pending` is never asked for.
+    ///
+    /// # Errors
+    /// [`Busy`](crate::Error::Busy) if another handle or process stands in the way: the level is
+    /// then unchanged, or `Pending`. [`Io`](crate::Error::Io), [`Permission`](crate::Error::Permission).
+    fn lock(&mut self, level: LockLevel) -> Result<()>;
+
+    /// Lowers this handle's lock to `Shared` or `None`.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io): the level must then be taken as unknown.
+    fn unlock(&mut self, level: LockLevel) -> Result<()>;
+
+    /// The lock this handle holds.
+    fn lock_level(&self) -> LockLevel;
+
+    /// Whether any handle, here or in another process, holds `Reserved` or more.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    fn check_reserved_lock(&self) -> Result<bool>;
+
+    /// The unit that a torn write can damage, in bytes: a power of two from 32 to 65536.
+    fn sector_size(&self) -> u32 {
+        512
+    }
+
+    /// What the device promises beyond the rules above.
+    fn device(&self) -> DeviceTraits {
+        DeviceTraits::default()
+    }
+
+    /// Whether the path this file was opened by leads to another file, or to none, by now.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    fn has_moved(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The system's descriptor, where there is one.
+    fn descriptor(&self) -> Option<i32> {
+        None
+    }
+
+    /// Tells a layer that reorders operations what these bytes mean; others ignore it.
+    fn hint(&mut self, _hint: Hint<'_>) {}
+}
+
+/// What to open, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// What the file is for.
+    pub kind: OpenKind,
+    /// Which access is wanted.
+    pub access: Access,
+    /// Fail if the name exists already (implies creation).
+    pub exclusive: bool,
+    /// Delete the file at the latest when it is closed.
+    pub delete_on_close: bool,
+    /// Position of the first lock byte; [`LockPage::STANDARD_OFFSET`](crate::format::LockPage)
+    /// but for tests.
+    pub lock_offset: u32,
+}
+
+/// What a file is for; a layer that reorders operations depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenKind {
+    /// A database.
+    Database,
+    /// The rollback journal of a database.
+    Journal,
+    /// A super-journal: the journal that names other journals.
+    SuperJournal,
+    /// The file of a temporary database.
+    TemporaryDatabase,
+    /// The rollback journal of a temporary database.
+    TemporaryJournal,
+    /// The undo file of savepoints.
+    SubJournal,
+}
+
+/// The access that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only; the file must exist.
+    ReadOnly,
+    /// Reading and writing; the file must exist. Falls back to reading only.
+    ReadWrite,
+    /// Reading and writing; the file is made if absent. Falls back to reading only.
+    Create,
+}
+
+/// A file just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file.
+    pub file: Box<dyn File>,
+    /// Writing was wanted but is not permitted.
+    pub read_only: bool,
+}
+
+/// The five lock levels, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockLevel {
+    /// No lock.
+    None,
+    /// Reading; shared by many.
+    Shared,
+    /// Going to write; beside readers, by one.
+    Reserved,
+    /// Waiting for the readers to leave; keeps new ones out.
+    Pending,
+    /// Writing; alone.
+    Exclusive,
+}
+
+/// How strong a sync is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncKind {
+    /// What `fdatasync` does.
+    Normal,
+    /// The strongest that the platform has.
+    Full,
+}
+
+/// Promises of a device that save the pager work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceTraits {
+    /// Appended bytes are on the medium before the size says so.
+    pub safe_append: bool,
+    /// Writes reach the medium in the order in which they were made.
+    pub sequential: bool,
+}
+
+/// What a write-behind layer has to know and cannot see from the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint<'a> {
+    /// The database's present transaction commits together with all that name this super-journal.
+    JoinSuperJournal(&'a Path),
+    /// The writes that follow undo others (`true`), until the next such hint (`false`).
+    Undoing(bool),
+}

@@ -1,0 +1,1 @@
+//! Simulated disks: the fault model, stated, and the knobs that tests turn.
