@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::IoSlice;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -97,19 +98,48 @@ fn a_directory_is_never_opened() {
     assert!(!is_open_somewhere(&scratch.0));
 }
 
-// D531
+const NOBODY: u32 = 65534;
+const FALLBACK_VARIABLE: &str = "TCLBTREE_TEST_FALL_BACK";
+
+// D531. Nothing is refused to the superuser, who therefore has somebody else make this test.
 #[test]
 fn writing_falls_back_to_reading() {
-    if sys::is_superuser() {
-        return; // Nothing is refused to the superuser.
+    if let Some(path) = std::env::var_os(FALLBACK_VARIABLE) {
+        return check_fall_back(Path::new(&path));
     }
     let scratch = Scratch::new();
     let path = scratch.path("t.db");
     fs::write(&path, b"content").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-    let opened = UnixVfs::new().open(Some(&path), CREATE).unwrap();
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o555)).unwrap();
+    if !sys::is_superuser() {
+        check_fall_back(&path);
+        return fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let somebody_else = std::process::Command::new("/proc/self/exe")
+        .args(["os::unix::tests::writing_falls_back_to_reading", "--exact"])
+        .env(FALLBACK_VARIABLE, &path)
+        .uid(NOBODY)
+        .current_dir("/")
+        .output();
+    // Where the test program is out of everybody else's reach there is nothing to be shown.
+    if let Ok(output) = somebody_else {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+fn check_fall_back(path: &Path) {
+    let vfs = UnixVfs::new();
+    let opened = vfs.open(Some(path), CREATE).unwrap();
     assert!(opened.read_only);
     assert_eq!(opened.file.size().unwrap(), 7);
+    let exclusive = OpenRequest { exclusive: true, ..CREATE };
+    for request in [CREATE, exclusive] {
+        let missing = vfs.open(Some(&path.with_file_name("missing")), request);
+        assert_eq!(missing.err(), Some(Error::CannotOpen("permission denied")));
+    }
+    let deleted = vfs.delete(path, false);
+    assert_eq!(deleted, Err(Error::Io { call: IoCall::Delete, errno: libc::EACCES }));
 }
 
 // D535, D536

@@ -11,6 +11,7 @@ use super::super::tests::{Scratch, request};
 use crate::error::Error;
 use crate::os::simulate::scramble;
 
+const STOCK_VARIABLE: &str = "TCLBTREE_TEST_STOCK_ON";
 const CHILD_VARIABLE: &str = "TCLBTREE_TEST_LOCKS_OF";
 const LEVELS: [LockLevel; 5] = [
     LockLevel::None,
@@ -67,9 +68,14 @@ struct Process {
 
 impl Process {
     fn start(path: &Path) -> Process {
+        Process::start_test("second_process", CHILD_VARIABLE, path)
+    }
+
+    fn start_test(name: &str, variable: &str, path: &Path) -> Process {
+        let name = format!("os::unix::lock::tests::{name}");
         let mut child = Command::new("/proc/self/exe")
-            .args(["os::unix::lock::tests::second_process", "--exact", "--nocapture"])
-            .env(CHILD_VARIABLE, path)
+            .args([&name, "--exact", "--nocapture"])
+            .env(variable, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -320,7 +326,7 @@ fn a_writer_is_alone_also_among_threads() {
                     }
                     readers.fetch_add(1, Ordering::SeqCst);
                     assert_eq!(writers.load(Ordering::SeqCst), 0);
-                    let write = scramble(round * 4 + thread) % 2 == 0;
+                    let write = scramble(round * 4 + thread) & 1 == 0;
                     if write && file.lock(LockLevel::Reserved).is_ok() {
                         readers.fetch_sub(1, Ordering::SeqCst);
                         if file.lock(LockLevel::Exclusive).is_ok() {
@@ -352,4 +358,49 @@ fn steps_outside_of_the_diagram_are_refused() {
         assert!(matches!(file.unlock(level), Err(Error::Misuse(_))));
     }
     assert_eq!(file.lock_level(), LockLevel::None);
+}
+
+/// Not a test of its own: stock SQLite in the second process, told statements line by line.
+#[test]
+fn stock_process() {
+    let Some(path) = std::env::var_os(STOCK_VARIABLE) else { return };
+    let stock = rusqlite::Connection::open(path).unwrap();
+    stock.busy_timeout(std::time::Duration::ZERO).unwrap();
+    for statement in std::io::stdin().lines() {
+        let done = stock.execute_batch(&statement.unwrap()).is_ok();
+        println!("answer {done} 0");
+    }
+}
+
+// Format 5.1, 5.2: the bytes mean the same to stock SQLite.
+#[test]
+fn stock_sqlite_sees_our_locks_and_we_see_its() {
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let mut process = Process::start_test("stock_process", STOCK_VARIABLE, &path);
+    let mut stock = |statement: &str| process.ask(statement).0;
+    assert!(stock("CREATE TABLE t(a)"));
+    let [mut ours, mut reader, ..] = handles(&UnixVfs::new(), &path);
+
+    assert!(stock("BEGIN IMMEDIATE; INSERT INTO t VALUES(1)"));
+    assert!(ours.sees_reserved());
+    assert_eq!(ours.raise(LockLevel::Shared), (true, LockLevel::Shared));
+    assert_eq!(ours.raise(LockLevel::Reserved), (false, LockLevel::Shared));
+    assert!(!stock("COMMIT"), "a reader of ours is in the way");
+    assert_eq!(reader.raise(LockLevel::Shared), (true, LockLevel::Shared), "joins");
+    reader.lower(LockLevel::None);
+    ours.lower(LockLevel::None);
+    assert_eq!(ours.raise(LockLevel::Shared), (false, LockLevel::None), "its pending lock");
+    assert!(stock("COMMIT"));
+    assert!(stock("BEGIN EXCLUSIVE"));
+    assert_eq!(ours.raise(LockLevel::Shared), (false, LockLevel::None));
+    assert!(stock("COMMIT"));
+
+    for level in LEVELS {
+        bring(&mut ours, level, &mut reader);
+        assert_eq!(stock("SELECT * FROM t"), level < LockLevel::Pending, "{level:?}");
+        assert_eq!(stock("BEGIN IMMEDIATE; ROLLBACK"), level < LockLevel::Reserved, "{level:?}");
+        assert_eq!(stock("BEGIN EXCLUSIVE; ROLLBACK"), level < LockLevel::Shared, "{level:?}");
+        ours.lower(LockLevel::None);
+    }
 }
