@@ -10,7 +10,7 @@
 //!     out first.
 //! H2. An object is used through [`InUse`], one at a time. If a panic ends the use, the object
 //!     may be half-changed and is broken for good: every later call on it fails, closing works.
-//! H3. Nothing calls back into Tcl while an object is in use.
+//! H3. No script can run while an object is in use.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;

@@ -441,7 +441,7 @@ fn to_tcl(text: &[u8]) -> Vec<u8> {
                 out.extend_from_slice(&[0xC0, 0x80]);
                 tail
             }
-            [a @ 0xF0.., b, c, d, tail @ ..] if !sys::is_nine() => {
+            [a @ 0xF0..=0xFF, b, c, d, tail @ ..] if !sys::is_nine() => {
                 let code = u32::from(a & 7) << 18
                     | u32::from(b & 0x3F) << 12
                     | u32::from(c & 0x3F) << 6

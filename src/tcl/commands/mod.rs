@@ -402,7 +402,7 @@ const DIAGNOSTICS: &[Command] = &[
         "does nothing, for debuggers",
         help::breakpoint,
     ),
-    Command::new(c"btree_help", 0..=1, c"?PATTERN?", "lists the commands", help::help),
+    Command::new(c"btree_help", 0..=1, c"?NAME?", "lists the commands, or tells about one", help::help),
 ];
 
 const RECORDS: &[Command] = &[
