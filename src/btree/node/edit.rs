@@ -125,6 +125,19 @@ impl NodeMut<'_> {
         put_u16(self.bytes, self.info.header() + field::CELL_COUNT, count as u16)
     }
 
+    /// Replaces the bytes of cell `index` of the body by `cell`, which takes just as many.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the old cell does not lie within the content area.
+    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        let old = self.node().cell(index)?.size;
+        if old != cell.len().max(SIZE_MIN) {
+            return Err(Error::Internal("cells of different sizes"));
+        }
+        let at = self.node().cell_position(index)?;
+        write_cell(self.bytes, at, cell)
+    }
+
     /// Replaces the child pointer of cell `index` (parked ones counted; `total_count()`: the
     /// right child).
     ///
