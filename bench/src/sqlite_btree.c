@@ -155,7 +155,8 @@ unsigned bench_payload_size(BtCursor *cursor) {
   return sqlite3BtreePayloadSize(cursor);
 }
 
-/* The part of the payload that lies on the node, valid until the cursor moves. */
+/* The part of the payload that lies on the node, valid until the cursor moves. bench_payload_size or
+** bench_integer_key must have been called since it last moved: they decode the cell. */
 const void *bench_payload_fetch(BtCursor *cursor, unsigned *size) {
   return sqlite3BtreePayloadFetch(cursor, size);
 }

@@ -117,8 +117,9 @@ impl SqliteBtree {
         // SAFETY: callers positioned the cursor on an entry (B1); the bytes stay valid until the
         // cursor moves, which needs `&mut self` while the slice borrows it.
         unsafe {
-            let bytes = bench_payload_fetch(self.cursor, &mut local);
+            // The size first: asking for it decodes the cell, which the fetch takes for granted.
             let size = bench_payload_size(self.cursor);
+            let bytes = bench_payload_fetch(self.cursor, &mut local);
             if local >= size {
                 return Ok(std::slice::from_raw_parts(bytes.cast(), size as usize));
             }
