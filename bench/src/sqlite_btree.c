@@ -30,7 +30,7 @@ static int open_btree(Connection *c, const char *path, int page_size, int cache_
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_MAIN_DB);
   if (rc != SQLITE_OK) return rc;
   sqlite3BtreeSetCacheSize(c->btree, cache_pages);
-  return sqlite3BtreeSetPageSize(c->btree, page_size, 0, 0);
+  return page_size ? sqlite3BtreeSetPageSize(c->btree, page_size, 0, 0) : SQLITE_OK;
 }
 
 void bench_close(Connection *c) {
@@ -40,7 +40,8 @@ void bench_close(Connection *c) {
   free(c);
 }
 
-/* Opens or creates the file. *out is set on success only. `synchronous` is 0 or 2, as the pragma. */
+/* Opens or creates the file. *out is set on success only. An existing file has its own page size and
+** is given 0. `synchronous` is 0 or 2, as the pragma. */
 int bench_open(const char *path, int page_size, int cache_pages, int synchronous, Connection **out) {
   Connection *c = calloc(1, sizeof(*c));
   int rc;

@@ -148,7 +148,8 @@ impl Store for SqliteBtree {
         let synchronous = match settings.durability {
             Durability::NoSync => 0,
         };
-        let (page_size, cache) = (settings.page_size as c_int, settings.cache_pages as c_int);
+        let page_size = if is_new { settings.page_size as c_int } else { 0 };
+        let cache = settings.cache_pages as c_int;
         let mut connection = ptr::null_mut();
         // SAFETY: `name` ends with a zero byte; the function stores a connection only if it
         // returns 0.
