@@ -78,15 +78,18 @@ as_root() {
     return 1
 }
 
+# Fresh package lists, once; fails where nothing can be installed. Sets `apt`.
 updated=no
-install() {
+refresh() {
+    if [ $updated = yes ]; then return 0; fi
     if ! command -v apt-get >/dev/null || ! root=$(as_root); then return 1; fi
     apt="$root env DEBIAN_FRONTEND=noninteractive apt-get -q"
-    if [ $updated = no ]; then
-        echo "setup: apt-get update"
-        $apt update >/dev/null || return 1
-        updated=yes
-    fi
+    echo "setup: apt-get update"
+    $apt update >/dev/null || return 1
+    updated=yes
+}
+
+install() {
     echo "setup: apt-get install $*"
     $apt install -y --no-install-recommends "$@" >/dev/null
 }
@@ -96,13 +99,12 @@ optional=no
 for need in "$@"; do
     if [ "$need" = --optional ]; then optional=yes; continue; fi
     if is_there "$need"; then continue; fi
-    # Some package names can only be found in fresh package lists.
-    if [ "$need" = libclang ] && [ $updated = no ]; then install ca-certificates || true; fi
-    packages=$(packages_of "$need")
-    # shellcheck disable=SC2086 # several packages are several words
-    if [ -n "$packages" ] && install $packages && is_there "$need"; then continue; fi
+    if [ "$need" != cargo ] && refresh; then
+        # shellcheck disable=SC2046 # several packages are several words
+        if install $(packages_of "$need") && is_there "$need"; then continue; fi
+    fi
     if [ $optional = yes ]; then
-        echo "setup: SKIPPED $need (package: $packages)"
+        echo "setup: SKIPPED $need (packages: $(packages_of "$need"))"
     else
         missing="$missing $need"
     fi
