@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::book::{Book, Change, Content, Form};
-use support::disk::Disk;
 use support::random::Random;
 use support::{Directory, number_from, stock};
 use tclbtree::format::{AutoVacuum, PageNumber};
-use tclbtree::{Btree, CursorId, Error, Key, Options, Result, TransactionKind};
+use tclbtree::os::Vfs;
+use tclbtree::os::simulate::{FaultKnobs, FaultVfs};
+use tclbtree::{Btree, CursorId, Error, Key, MemoryVfs, Options, Result, TransactionKind};
 
 /// No walk over a damaged tree goes on for longer; endless ones are cut off by the checks below.
 const STEPS: usize = 3000;
@@ -38,10 +39,10 @@ struct Sample {
 impl Sample {
     /// All kinds of tree, with overflow, free pages and several levels.
     fn made_here(form: Form) -> Sample {
-        let disk = Disk::new();
+        let disk = Arc::new(MemoryVfs::new());
         let mut random = Random::new(u64::from(form.page_size) + u64::from(form.reserved));
-        let mut book =
-            Book::create(form.open(disk.vfs(), Path::new("t.db"), 100).unwrap()).unwrap();
+        let db = form.open(Arc::clone(&disk) as _, Path::new("t.db"), 100).unwrap();
+        let mut book = Book::create(db).unwrap();
         let mut content = Content::default();
         let changes: Vec<_> = (0..260)
             .map(|_| {
@@ -71,8 +72,7 @@ impl Sample {
         }
         db.commit().unwrap();
         db.close();
-        let path = tclbtree::os::Vfs::full_path(&disk, Path::new("t.db")).unwrap();
-        Sample { bytes: disk.content(&path).unwrap(), roots }
+        Sample { bytes: disk.content(&path(&disk)).unwrap(), roots }
     }
 
     /// A file of stock SQLite with an index and a free list.
@@ -221,10 +221,10 @@ fn accept<T>(result: Result<T>) -> Option<T> {
 
 /// Everything a script would do with the file.
 fn examine(sample: &Sample, bytes: &[u8], random: &mut Random) {
-    let disk = Disk::new();
-    disk.install(&path(&disk), bytes).unwrap();
+    let knobs = Arc::new(FaultKnobs::new());
+    let disk = Arc::new(FaultVfs::new(disk_with(bytes), Arc::clone(&knobs)));
     let options = Options { cache_size: 10, ..Options::default() };
-    let Some(mut db) = accept(Btree::open(disk.vfs(), "t.db", &options)) else { return };
+    let Some(mut db) = accept(Btree::open(disk, "t.db", &options)) else { return };
     for slot in 0..=15 {
         accept(db.meta(slot));
     }
@@ -248,11 +248,17 @@ fn examine(sample: &Sample, bytes: &[u8], random: &mut Random) {
         assert_eq!(db.stats().pinned, 0, "pinned: {:?}", db.pinned_pages());
     }
     db.close();
-    assert_eq!(disk.open_files(), 0);
+    assert_eq!(knobs.open_file_count.load(Ordering::Relaxed), 0, "files left open");
 }
 
-fn path(disk: &Disk) -> PathBuf {
-    tclbtree::os::Vfs::full_path(disk, Path::new("t.db")).unwrap()
+fn path(disk: &MemoryVfs) -> PathBuf {
+    disk.full_path(Path::new("t.db")).unwrap()
+}
+
+fn disk_with(bytes: &[u8]) -> Arc<MemoryVfs> {
+    let disk = MemoryVfs::new();
+    disk.put(path(&disk), bytes.to_vec());
+    Arc::new(disk)
 }
 
 fn visit(db: &mut Btree, root: PageNumber, random: &mut Random) {
@@ -381,9 +387,7 @@ fn damage_of_one_tree_leaves_the_others_readable() {
     let root = sample.roots[1];
     let mut bytes = sample.bytes.clone();
     bytes[(root.get() as usize - 1) * 1024] = 0xff;
-    let disk = Disk::new();
-    disk.install(&path(&disk), &bytes).unwrap();
-    let mut db = Btree::open(disk.vfs(), "t.db", &Options::default()).unwrap();
+    let mut db = Btree::open(disk_with(&bytes), "t.db", &Options::default()).unwrap();
     db.begin(TransactionKind::Read).unwrap();
     for _ in 0..2 {
         let damaged = db.open_cursor(root, false).and_then(|cursor| {

@@ -6,15 +6,68 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use support::book::{Book, Change, Content, Form};
-use support::disk::{Disk, Fault, Image};
 use support::random::Random;
 use tclbtree::format::AutoVacuum;
+use tclbtree::os::Vfs;
+use tclbtree::os::simulate::{FaultKnobs, FaultVfs, OpKind, PlannedFault};
 use tclbtree::pager::JournalMode;
-use tclbtree::{Btree, Error, Options, Result, TransactionKind};
+use tclbtree::{Btree, Error, MemoryVfs, Options, Result, TransactionKind};
+
+/// How calls of the disk fail, from the chosen one on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The chosen call fails, later ones work.
+    Once,
+    /// It and all later ones fail.
+    Persistent,
+    /// The chosen write and all later ones find no room.
+    Full,
+    /// The chosen call fails; if it is a write, half of it reached the disk.
+    Torn,
+}
 
 const FAULTS: [Fault; 4] = [Fault::Once, Fault::Persistent, Fault::Full, Fault::Torn];
+
+/// A disk in memory whose calls fail on command.
+struct Disk {
+    files: Arc<MemoryVfs>,
+    knobs: Arc<FaultKnobs>,
+}
+
+impl Disk {
+    fn new() -> Disk {
+        Disk { files: Arc::new(MemoryVfs::new()), knobs: Arc::new(FaultKnobs::new()) }
+    }
+
+    fn vfs(&self) -> Arc<dyn Vfs> {
+        Arc::new(FaultVfs::new(Arc::clone(&self.files) as _, Arc::clone(&self.knobs)))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.files.full_path(Path::new("t.db")).unwrap()
+    }
+
+    /// Makes the `n`-th call from now fail; returns how to tell whether it was reached.
+    fn fail(&self, n: u64, fault: Fault) -> impl Fn() -> bool {
+        let kind = if fault == Fault::Full { OpKind::Write } else { OpKind::Any };
+        let plan = PlannedFault {
+            error: (fault == Fault::Full).then_some(Error::Full),
+            persist: matches!(fault, Fault::Persistent | Fault::Full),
+            torn: fault == Fault::Torn,
+        };
+        self.knobs.plan(kind, n, plan);
+        let (knobs, last) = (Arc::clone(&self.knobs), self.knobs.calls(kind) + n);
+        move || knobs.calls(kind) >= last
+    }
+
+    fn open_files(&self) -> i32 {
+        self.knobs.open_file_count.load(Ordering::Relaxed)
+    }
+}
 
 /// The transactions of the workload: changes that stay, and changes that are taken back by a
 /// statement rollback in their middle.
@@ -24,8 +77,8 @@ struct Workload {
     states: Vec<Content>,
     form: Form,
     mode: JournalMode,
-    /// The disk before the first transaction.
-    image: Image,
+    /// The file before the first transaction.
+    file: Vec<u8>,
 }
 
 impl Workload {
@@ -38,8 +91,7 @@ impl Workload {
         let start = changes(&mut random, &mut content, form, 150);
         book.commit(&start).unwrap();
         book.db.close();
-        let path = disk_path(&disk);
-        let image = Image::from([(path.clone(), disk.content(&path).unwrap())]);
+        let file = disk.files.content(&disk.path()).unwrap();
         let mut states = vec![content.clone()];
         let transactions = (0..3)
             .map(|_| {
@@ -50,15 +102,13 @@ impl Workload {
                 [first, undone, last]
             })
             .collect();
-        Workload { transactions, states, form, mode, image }
+        Workload { transactions, states, form, mode, file }
     }
 
     /// The disk as it was before the first transaction.
     fn disk(&self) -> Disk {
         let disk = Disk::new();
-        for (path, bytes) in &self.image {
-            disk.install(path, bytes).unwrap();
-        }
+        disk.files.put(disk.path(), self.file.clone());
         disk
     }
 
@@ -93,10 +143,6 @@ fn changes(random: &mut Random, content: &mut Content, form: Form, count: usize)
     (0..count).map(|_| next()).collect()
 }
 
-fn disk_path(disk: &Disk) -> PathBuf {
-    tclbtree::os::Vfs::full_path(disk, Path::new("t.db")).unwrap()
-}
-
 /// Errors that a failing disk may cause.
 fn assert_known(error: Error, fault: Fault, context: &str) {
     let known = match error {
@@ -111,7 +157,7 @@ fn assert_known(error: Error, fault: Fault, context: &str) {
 fn run_with_fault(work: &Workload, fault: Fault, n: u64) -> bool {
     let context = format!("{:?}, {:?}, {fault:?} at {n}", work.form, work.mode);
     let disk = work.disk();
-    disk.fail(n, fault);
+    let is_hit = disk.fail(n, fault);
     let mut done = 0;
     let outcome = (|| {
         let db = Btree::open(disk.vfs(), "t.db", &Options { cache_size: 10, ..Options::default() })?;
@@ -127,8 +173,8 @@ fn run_with_fault(work: &Workload, fault: Fault, n: u64) -> bool {
         assert_eq!(book.db.stats().pinned, 0, "{context}");
         Ok(())
     })();
-    let hit = disk.hits() > 0;
-    disk.repair();
+    let hit = is_hit();
+    disk.knobs.clear_plans();
     if let Err(error) = outcome {
         assert_known(error, fault, &context);
     }
@@ -219,11 +265,11 @@ fn every_failing_operation_of_a_temporary_database() {
             let mut book =
                 Book::create(form.open(disk.vfs(), Path::new(""), 10).unwrap()).unwrap();
             book.commit(&first).unwrap();
-            disk.fail(n, fault);
+            let is_hit = disk.fail(n, fault);
             let outcome = book.commit(&second);
             let undone = if outcome.is_err() { book.db.rollback() } else { Ok(()) };
-            let hit = disk.hits() > 0;
-            disk.repair();
+            let hit = is_hit();
+            disk.knobs.clear_plans();
             assert_eq!(book.db.stats().pinned, 0, "{context}");
             match outcome {
                 Ok(()) => assert!(book.checked_content().unwrap() == new, "{context}"),
@@ -245,12 +291,12 @@ fn every_failing_operation_of_a_temporary_database() {
 #[test]
 fn a_database_in_memory_does_not_touch_the_disk() {
     let disk = Disk::new();
-    disk.fail(1, Fault::Persistent);
+    let is_hit = disk.fail(1, Fault::Persistent);
     let form = Form::plain(1024);
     let mut book = Book::create(form.open(disk.vfs(), Path::new(":memory:"), 10).unwrap()).unwrap();
     let mut content = Content::default();
     let some = changes(&mut Random::new(1), &mut content, form, 200);
     book.commit(&some).unwrap();
     assert!(book.checked_content().unwrap() == content);
-    assert_eq!(disk.hits(), 0);
+    assert!(!is_hit());
 }

@@ -10,23 +10,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use support::book::{Book, Change, Content, Form};
-use support::disk::{Disk, Image, Op, Replay};
 use support::random::Random;
 use support::{Directory, skipped, stock};
 use tclbtree::format::AutoVacuum;
+use tclbtree::os::simulate::{CrashDisk, DiskImage};
 use tclbtree::pager::JournalMode;
 use tclbtree::{Btree, Options, TransactionKind, UnixVfs};
 
 const MODES: [JournalMode; 3] = [JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist];
-
-/// Writes the files of `image` into `directory` and returns the database's path there.
-fn write_image(image: &Image, directory: &Directory) -> PathBuf {
-    directory.clear();
-    for (path, bytes) in image {
-        std::fs::write(directory.file(path.file_name().unwrap().to_str().unwrap()), bytes).unwrap();
-    }
-    directory.file("t.db")
-}
 
 /// D152: a transaction of this engine, cut off at every operation and within every write.
 #[test]
@@ -42,39 +33,36 @@ fn a_transaction_cut_anywhere_is_old_or_new_to_both_engines() {
 }
 
 fn cut_everywhere(form: Form, mode: JournalMode) -> usize {
-    let disk = Disk::new();
+    let disk = CrashDisk::new();
     let mut random = Random::new(u64::from(form.page_size));
-    let mut book =
-        Book::create(form.open(disk.vfs(), Path::new("t.db"), 10).unwrap()).unwrap();
+    let vfs = Arc::new(disk.clone());
+    let mut book = Book::create(form.open(vfs, Path::new("t.db"), 10).unwrap()).unwrap();
     book.db.set_journal_mode(mode).unwrap();
     let mut old = Content::default();
     let changes = random_changes(&mut random, &mut old, form, 120);
     book.commit(&changes).unwrap();
-    let mark = disk.mark();
+    let start = disk.change_count();
     let mut new = old.clone();
     let changes = random_changes(&mut random, &mut new, form, 60);
     book.commit(&changes).unwrap();
     book.db.close();
 
-    let log = disk.log();
-    let mut replay = Replay::new();
-    log[..mark].iter().for_each(|op| replay.apply(op));
     let directory = Directory::new("cut");
     let mut was_new = false;
-    for (index, op) in log.iter().enumerate().skip(mark) {
-        let context = format!("{form:?}, {mode:?}, operation {index} of {}", log.len());
-        was_new = recover_by_both(&replay.kill(), &directory, &old, &new, was_new, &context);
-        if let Op::Write { inode, offset, bytes } = op {
-            let bytes = bytes[..random.between(1, bytes.len()) - 1].to_vec();
-            let mut torn = replay.clone();
-            torn.apply(&Op::Write { inode: *inode, offset: *offset, bytes });
-            let context = format!("{context}, torn");
-            was_new = recover_by_both(&torn.kill(), &directory, &old, &new, was_new, &context);
+    let end = disk.change_count();
+    for after in start..=end {
+        let context = format!("{form:?}, {mode:?}, cut after {after} of {end}");
+        if let Some(length) = disk.write_length(after) {
+            let cut = random.below(length);
+            let context = format!("{context}, torn at byte {cut}");
+            let image = disk.killed(after, Some(cut));
+            was_new = recover_by_both(&image, &directory, [&old, &new], was_new, &context);
         }
-        replay.apply(op);
+        let image = disk.killed(after, None);
+        was_new = recover_by_both(&image, &directory, [&old, &new], was_new, &context);
     }
-    assert!(recover_by_both(&replay.kill(), &directory, &old, &new, was_new, "the end"));
-    log.len() - mark
+    assert!(was_new, "all of it done: {form:?}, {mode:?}");
+    end - start
 }
 
 fn random_changes(
@@ -93,29 +81,25 @@ fn random_changes(
 
 /// Both engines recover `image`; returns whether it had the new content. Once new, always new.
 fn recover_by_both(
-    image: &Image,
+    image: &DiskImage,
     directory: &Directory,
-    old: &Content,
-    new: &Content,
+    [old, new]: [&Content; 2],
     was_new: bool,
     context: &str,
 ) -> bool {
-    let path = write_image(image, directory);
-    let connection = stock::open(&path);
+    directory.show(image);
+    let connection = stock::open(&directory.file("t.db"));
     assert_eq!(stock::integrity(&connection), "ok", "{context}");
-    let by_stock = Content::by_stock(&connection).unwrap();
+    let theirs = Content::by_stock(&connection).unwrap();
     drop(connection);
 
-    let disk = Disk::new();
-    for (path, bytes) in image {
-        disk.install(path, bytes).unwrap();
-    }
-    let db = Btree::open(disk.vfs(), "t.db", &Options::default()).unwrap();
+    let vfs = Arc::new(image.to_memory());
+    let db = Btree::open(vfs, "t.db", &Options::default()).unwrap();
     let mut book = Book::attach(db).unwrap_or_else(|error| panic!("{error}: {context}"));
     let here = book.checked_content().unwrap();
-    assert!(here == by_stock, "engines disagree: {} and {}: {context}", here.summary(),
-        by_stock.summary());
-    assert!(here == *new || here == *old && !was_new, "{}: {context}", here.summary());
+    let both = format!("here {}, stock {}", here.summary(), theirs.summary());
+    assert!(here == theirs, "engines disagree, {both}: {context}");
+    assert!(here == *new || here == *old && !was_new, "{both}: {context}");
     here == *new
 }
 

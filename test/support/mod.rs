@@ -4,14 +4,12 @@
 //! | --- | --- |
 //! | [`random`] | repeatable random numbers |
 //! | [`record`] | records for the schema table and for rows that stock SQLite reads |
-//! | [`disk`] | a disk that records, fails, and shows what a crash would have left |
 //! | [`book`] | a database that this engine and stock SQLite both understand |
 //! | [`stock`] | stock SQLite, in this process and as the `sqlite3` program |
 
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
 pub(crate) mod book;
-pub(crate) mod disk;
 pub(crate) mod random;
 pub(crate) mod record;
 pub(crate) mod stock;
@@ -19,6 +17,8 @@ pub(crate) mod stock;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use tclbtree::os::simulate::DiskImage;
 
 /// A directory that goes away with the value.
 #[derive(Debug)]
@@ -44,11 +44,12 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Deletes all files in it.
-    pub(crate) fn clear(&self) {
+    /// Makes the files of `image`, which has no directories, all there is in it.
+    pub(crate) fn show(&self, image: &DiskImage) {
         for entry in std::fs::read_dir(&self.path).expect("directory").flatten() {
             std::fs::remove_file(entry.path()).expect("file of the directory");
         }
+        image.write_to(&self.path).expect("files of the image");
     }
 }
 
