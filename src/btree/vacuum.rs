@@ -240,3 +240,6 @@ impl Store {
 fn not_owned(page: PageNumber) -> Error {
     Error::corrupt("pointer map and pages contradict each other").on_page(page.get())
 }
+
+#[cfg(test)]
+mod tests;
