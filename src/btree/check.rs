@@ -170,7 +170,7 @@ impl Check<'_> {
                 continue;
             };
             if self.store.has_pointer_map() && number > 1 {
-                self.map_entry(number, Owner::Root.encode(), "");
+                self.map_entry(number, Owner::Root.entry(), "");
             }
             self.tree_page(number, None, prefix, 1, &Bounds::default());
         }
@@ -275,14 +275,14 @@ impl Check<'_> {
                 return;
             }
             let Some((next, words)) = self.list_page(page, prefix) else { return };
-            self.map_entry(page, Owner::Free.encode(), prefix);
+            self.map_entry(page, Owner::Free.entry(), prefix);
             let leaves = words.get(LEAF_COUNT / 4).copied().unwrap_or(0) as usize;
             if leaves > self.store.format.trunk_capacity() {
                 self.report.say(prefix, format_args!("freelist leaf count too big on page {page}"));
                 left -= 1;
             } else {
                 for &leaf in words.iter().skip(LEAVES / 4).take(leaves) {
-                    self.map_entry(leaf, Owner::Free.encode(), prefix);
+                    self.map_entry(leaf, Owner::Free.entry(), prefix);
                     self.refer(leaf, prefix);
                 }
                 left -= leaves as i64;

@@ -233,7 +233,7 @@ impl Store {
         let behind = page.get().saturating_add(1)..=self.pager.page_count();
         let usual = |&page: &u32| !self.is_map_page(page) && !self.format.lock_page.is(page);
         let Some(next) = behind.into_iter().find(usual) else { return Ok(None) };
-        let known = self.owner_entry(next)? == Owner::OverflowNext(page).encode();
+        let known = self.owner_entry(next)? == Owner::OverflowNext(page).entry();
         Ok(known.then_some(next))
     }
 }

@@ -46,7 +46,7 @@ pub(crate) enum Owner {
 
 impl Owner {
     /// Type and parent as they are stored.
-    pub(crate) fn encode(self) -> (u8, u32) {
+    pub(crate) fn entry(self) -> (u8, u32) {
         match self {
             Owner::Root => (1, 0),
             Owner::Free => (2, 0),
@@ -122,7 +122,7 @@ impl Store {
             return Ok(());
         }
         let mark = self.pager.mark();
-        let result = self.store_entry(page, owner.encode());
+        let result = self.store_entry(page, owner.entry());
         self.pager.release(mark);
         result
     }
@@ -277,8 +277,8 @@ mod tests {
             Owner::Child(page),
         ];
         for (index, owner) in owners.into_iter().enumerate() {
-            assert_eq!(usize::from(owner.encode().0), index + 1);
-            assert_eq!(Owner::of_entry(owner.encode()), Some(owner));
+            assert_eq!(usize::from(owner.entry().0), index + 1);
+            assert_eq!(Owner::of_entry(owner.entry()), Some(owner));
         }
         for entry in [(0, 0), (6, 1), (3, 0), (4, 0), (5, 0), (255, 7)] {
             assert_eq!(Owner::of_entry(entry), None);
