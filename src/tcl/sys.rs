@@ -179,8 +179,6 @@ slots! {
         element: *mut TclObj) -> c_int;
     /// A floating-point value.
     new_double = 51 tcl_NewDoubleObj(value: c_double) -> *mut TclObj;
-    /// The empty value.
-    new_obj = 55 tcl_NewObj() -> *mut TclObj;
     /// Registers a handler for the end of the process.
     create_exit_handler = 93 tcl_CreateExitHandler(handler: Callback, data: Opaque);
     /// Makes a command.
@@ -337,7 +335,13 @@ pub(super) unsafe fn at_exit(handler: extern "C" fn()) {
 #[cfg(feature = "bindgen")]
 mod header {
     #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unsafe_code)]
-    #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        dead_code,
+        clippy::all,
+        clippy::undocumented_unsafe_blocks
+    )]
 
     include!(concat!(env!("OUT_DIR"), "/tcl_stubs.rs"));
 
