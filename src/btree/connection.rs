@@ -384,7 +384,7 @@ impl Btree {
             if !store.has_pointer_map() {
                 return Err(Error::Misuse("the database has no pointer map"));
             }
-            store.owner(page).map(|owner| owner.encode())
+            store.owner(page).map(|owner| owner.entry())
         })
     }
 

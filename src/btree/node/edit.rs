@@ -175,6 +175,20 @@ impl NodeMut<'_> {
         put_u32(self.bytes, self.info.header() + field::RIGHT_CHILD, child.get())
     }
 
+    /// Replaces the first overflow page of cell `index` of the body.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area or has no such page.
+    pub(crate) fn set_overflow(&mut self, index: usize, first: PageNumber) -> Result<()> {
+        let node = self.node();
+        let cell = node.cell(index)?;
+        if cell.overflow == 0 {
+            return Err(Error::corrupt("cell without overflow pages"));
+        }
+        let at = node.cell_position(index)? + cell.header + cell.local.len();
+        put_u32(self.bytes, at, first.get())
+    }
+
     /// Takes the parked cells away from the page, to be put on another (balance deeper).
     pub(crate) fn take_parked(&mut self) -> Vec<ParkedCell> {
         std::mem::take(&mut self.info.parked)

@@ -2,12 +2,18 @@
 //!
 //! # What can go wrong, and who simulates it
 //!
-//! | event | model | by |
-//! | --- | --- | --- |
-//! | a call fails | The n-th call of a kind reports an error, once or from then on. A failed write has changed nothing, or the first half of its range. Every other failed call has done nothing. | [`FaultVfs`] |
-//! | the disk is full | Every write from some point on reports it. | [`FaultVfs`] |
-//! | the process dies | The disk holds the calls made so far, in order; the last write may be cut at any byte. | [`CrashDisk::killed`] |
-//! | the power fails | Of each file, what was written before its last sync is there. Since then each sector of 512 bytes has, independently of the others, some version between that and the latest; the size is any that the file had. Names made or removed since the last sync of their directory may be back in the earlier state, the last one first. | [`CrashDisk::power_lost`] |
+//! * **A call fails** ([`FaultVfs`]). The n-th call of a kind reports an error, once or from then
+//!   on. A failed write has changed nothing, or the first half of its range; every other failed
+//!   call has done nothing.
+//! * **The disk is full** ([`FaultVfs`]). Every write from some point on reports it.
+//! * **The process dies** ([`FaultKnobs::end_process_at`] in earnest, [`CrashDisk::killed`] as an
+//!   image). The disk holds the calls made so far, in order; the last write may be cut at any
+//!   byte.
+//! * **The power fails** ([`CrashDisk::power_lost`]). Of each file, what was written before its
+//!   last sync is there. Since then each sector of 512 bytes has, independently of the others,
+//!   some version between that and the latest, and the size is any that the file had. Names made
+//!   or removed since the last sync of their directory may be as before, the last change undone
+//!   first.
 //!
 //! Not simulated: bytes that change by themselves, sectors that a write tears in the middle, and
 //! writes that go to the wrong place.

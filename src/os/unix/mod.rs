@@ -155,9 +155,16 @@ fn open_error(errno: Errno) -> Error {
     })
 }
 
+/// Databases are locked, and their names resolved; journals are neither, so a link by the name of
+/// one was put there by somebody who means harm.
+fn is_lockable(kind: OpenKind) -> bool {
+    matches!(kind, OpenKind::Database | OpenKind::TemporaryDatabase)
+}
+
 fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
     let wants_write = request.access != Access::ReadOnly;
-    if !request.exclusive
+    if is_lockable(request.kind)
+        && !request.exclusive
         && !request.delete_on_close
         && let Some(file) = LockedFile::take_parked(path, wants_write, request.lock_offset)
     {
@@ -194,10 +201,7 @@ fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, boo
     if request.exclusive {
         flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
     }
-    let mut follow = 0;
-    if !matches!(request.kind, OpenKind::Database | OpenKind::TemporaryDatabase) {
-        follow = libc::O_NOFOLLOW;
-    }
+    let follow = if is_lockable(request.kind) { 0 } else { libc::O_NOFOLLOW };
     let writable = flags & libc::O_RDWR != 0;
     match sys::open(path, flags | follow, creation_mode(path, request)) {
         Ok(descriptor) => Ok((descriptor, writable)),

@@ -171,6 +171,14 @@ fn content_is_read_back_and_zeros_beyond_the_end() {
 }
 
 #[test]
+fn a_full_device_is_reported_as_full() {
+    let request = request(OpenKind::Database, Access::ReadWrite);
+    let mut file = UnixVfs::new().open(Some(Path::new("/dev/full")), request).unwrap().file;
+    assert_eq!(file.write_at(b"x", 0), Err(Error::Full));
+    assert_eq!(file.write_vectored_at(&[IoSlice::new(b"x")], 0), Err(Error::Full));
+}
+
+#[test]
 fn vectored_writes_put_the_pieces_in_a_row() {
     let scratch = Scratch::new();
     let mut file = UnixVfs::new().open(Some(&scratch.path("t")), CREATE).unwrap().file;

@@ -129,11 +129,11 @@ pub(super) fn key(call: &mut Call<'_>) -> Outcome {
         return Ok((database.integer_key(cursor.id)? as u64).into());
     }
     let Some(count) = count else {
-        check_on_entry(&database, cursor.id)?;
+        check_on_entry(&mut database, cursor.id)?;
         return Part::Key.whole(&mut database, cursor.id);
     };
     let range = range(count, offset.unwrap_or(0))?;
-    check_on_entry(&database, cursor.id)?;
+    check_on_entry(&mut database, cursor.id)?;
     Part::Key.range(&mut database, cursor.id, range)
 }
 
@@ -144,11 +144,11 @@ pub(super) fn data(call: &mut Call<'_>) -> Outcome {
     let offset = call.optional_int(3)?;
     let mut database = cursor.enter()?;
     let Some(count) = count else {
-        check_on_entry(&database, cursor.id)?;
+        check_on_entry(&mut database, cursor.id)?;
         return Part::Data.whole(&mut database, cursor.id);
     };
     let range = range(count, offset.unwrap_or(0))?;
-    check_on_entry(&database, cursor.id)?;
+    check_on_entry(&mut database, cursor.id)?;
     // Without an offset the command answers as in 2006.
     if offset.is_none() && range.count > database.data_size(cursor.id)? {
         return Err(Error::State("more bytes wanted than the entry has").into());
@@ -163,7 +163,7 @@ fn range(count: i32, offset: i32) -> Result<Range> {
     }
 }
 
-fn check_on_entry(database: &InUse<'_>, cursor: CursorId) -> Result<()> {
+fn check_on_entry(database: &mut InUse<'_>, cursor: CursorId) -> Result<()> {
     if database.is_at_end(cursor) { Err(Error::Abort("the cursor is on no entry")) } else { Ok(()) }
 }
 

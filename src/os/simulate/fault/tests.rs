@@ -246,3 +246,40 @@ fn stalled_calls_take_their_time() {
     assert!(start.elapsed() >= std::time::Duration::from_millis(20));
     knobs.clear_plans();
 }
+
+const DEATH_VARIABLE: &str = "TCLBTREE_TEST_DEATH";
+
+// D152: what was called before is there, the deadly call and all behind it are not. The process
+// that dies is this test program again.
+#[test]
+fn the_process_ends_in_place_of_the_deadly_call() {
+    if let Some(path) = std::env::var_os(DEATH_VARIABLE) {
+        let (path, knobs) = (PathBuf::from(path), Arc::new(FaultKnobs::new()));
+        let vfs = FaultVfs::new(Arc::new(crate::os::UnixVfs::new()), Arc::clone(&knobs));
+        let mut file = vfs.open(Some(&path), CREATE).unwrap().file;
+        let nth = std::fs::read_to_string(path.with_extension("nth")).unwrap().parse().unwrap();
+        knobs.end_process_at(nth);
+        for offset in 0..4 {
+            file.write_at(b"x", offset).unwrap();
+        }
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("tclbtree-death-{}", std::process::id()));
+    for nth in 0..7 {
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(path.with_extension("nth"), nth.to_string()).unwrap();
+        let name = "os::simulate::fault::tests::the_process_ends_in_place_of_the_deadly_call";
+        let output = std::process::Command::new("/proc/self/exe")
+            .args([name, "--exact"])
+            .env(DEATH_VARIABLE, &path)
+            .output()
+            .unwrap();
+        // Call 5 is the closing of the file.
+        let survives = nth == 0 || nth > 5;
+        assert_eq!(output.status.success(), survives, "{nth}");
+        let written = if nth == 0 { 4 } else { (nth - 1).min(4) };
+        assert_eq!(std::fs::read(&path).unwrap().len(), written);
+    }
+    std::fs::remove_file(path.with_extension("nth")).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
