@@ -63,9 +63,8 @@ bench:
 	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
 
 install: all
-	mkdir -p "$(PACKAGE)/tcl"
+	mkdir -p "$(PACKAGE)"
 	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
-	cp tcl/*.tcl "$(PACKAGE)/tcl"
 	@echo "installed in $(PACKAGE)"
 
 clean:
