@@ -33,7 +33,8 @@ fn files_made_here_are_sound_to_stock() {
         for auto_vacuum in VACUUMS {
             for reserved in [0, 32] {
                 let form = Form { page_size: 1 << bits, reserved, auto_vacuum };
-                let mut random = Random::new(seed ^ u64::from(form.page_size + u32::from(reserved)));
+                let mut random =
+                    Random::new(seed ^ u64::from(form.page_size + u32::from(reserved)));
                 exchange(form, transactions, &mut random);
             }
         }

@@ -258,8 +258,7 @@ fn locks_of_stock_are_respected_here() {
                     assert_eq!(other.run("COMMIT"), "busy");
                 }
             }
-            let kinds =
-                [TransactionKind::Read, TransactionKind::Write, TransactionKind::Exclusive];
+            let kinds = [TransactionKind::Read, TransactionKind::Write, TransactionKind::Exclusive];
             for (kind, allowed) in kinds.into_iter().zip(allowed(held)) {
                 let mut db =
                     Btree::open(Arc::new(UnixVfs::new()), path, &Options::default()).unwrap();
@@ -294,8 +293,7 @@ fn locks_of_this_engine_are_respected_by_stock() {
                     assert_eq!(book.db.commit(), Err(Error::Busy));
                 }
             }
-            let commands =
-                ["BEGIN; SELECT * FROM t", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"];
+            let commands = ["BEGIN; SELECT * FROM t", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"];
             for (command, allowed) in commands.into_iter().zip(allowed(held)) {
                 let expected = if allowed { "ok" } else { "busy" };
                 assert_eq!(other.run(command), expected, "{command} beside {held:?}");

@@ -125,7 +125,8 @@ impl Run {
             },
         };
         let vfs: Arc<dyn Vfs> = Arc::new(MemoryVfs::new());
-        let name = PathBuf::from(random.pick(&["model.db", "model.db", "model.db", "", ":memory:"]));
+        let name =
+            PathBuf::from(random.pick(&["model.db", "model.db", "model.db", "", ":memory:"]));
         let db = form.open(Arc::clone(&vfs), &name, 10).unwrap();
         Run {
             seed,
@@ -153,7 +154,12 @@ impl Run {
         }
         self.close_all_cursors();
         self.compare_everything();
-        assert_eq!(self.db.stats().pinned, 0, "pages pinned at the end: {:?}", self.db.pinned_pages());
+        assert_eq!(
+            self.db.stats().pinned,
+            0,
+            "pages pinned at the end: {:?}",
+            self.db.pinned_pages()
+        );
         self.db.close();
     }
 
@@ -164,7 +170,11 @@ impl Run {
             self.step += 1;
             self.operation();
         }
-        if self.random.percent(75) { self.commit() } else { self.roll_back() }
+        if self.random.percent(75) {
+            self.commit()
+        } else {
+            self.roll_back()
+        }
         self.check();
         match self.random.below(12) {
             0 => self.compare_everything(),

@@ -316,8 +316,7 @@ fn both_engines_agree_on_every_spoilt_journal() {
         drop(connection);
         let by_stock = Outcome::of(&path);
         lay_out();
-        let mut db =
-            Btree::open(Arc::new(UnixVfs::new()), &path, &Options::default()).unwrap();
+        let mut db = Btree::open(Arc::new(UnixVfs::new()), &path, &Options::default()).unwrap();
         let _ = db.begin(TransactionKind::Read);
         db.close();
         let here = Outcome::of(&path);

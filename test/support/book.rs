@@ -196,9 +196,8 @@ impl Book {
     pub(crate) fn attach(mut db: Btree) -> Result<Book> {
         db.begin(TransactionKind::Read)?;
         let roots = schema_roots(&mut db)?;
-        let root = |wanted: &str| {
-            roots.iter().find(|(name, _)| name == wanted).map(|&(_, root)| root)
-        };
+        let root =
+            |wanted: &str| roots.iter().find(|(name, _)| name == wanted).map(|&(_, root)| root);
         let missing = tclbtree::Error::Corrupt { page: 1, what: "schema row missing" };
         let (rows, keys) = (root("t").ok_or(missing)?, root("w").ok_or(missing)?);
         db.commit()?;
