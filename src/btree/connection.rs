@@ -29,6 +29,8 @@ pub struct Btree {
     pub(super) page_size_fixed: bool,
     /// They were fixed on request, not by the database having pages.
     pub(super) page_size_fixed_by_caller: bool,
+    /// Full or incremental vacuum, chosen while no write transaction was open.
+    pub(super) vacuum_choice: Option<AutoVacuum>,
     pub(super) cursor_locks: bool,
     pub(super) journal_at_begin: bool,
     pub(super) lock_offset: u32,
@@ -70,13 +72,21 @@ impl Btree {
         }
         let format = PageFormat::new(page_size, reserved, options.lock_offset)?;
         Ok(Btree {
-            store: Store { pager, format, auto_vacuum, page_one: None },
+            store: Store {
+                pager,
+                format,
+                auto_vacuum,
+                page_one: None,
+                cell_buffer: Vec::new(),
+                balance_buffer: Vec::new(),
+            },
             cursors: CursorTable::default(),
             transaction: Transaction::None,
             read_ends_with_cursors: false,
             failed: None,
             page_size_fixed,
             page_size_fixed_by_caller: false,
+            vacuum_choice: None,
             cursor_locks: options.cursor_locks,
             journal_at_begin: options.journal_at_begin,
             lock_offset: options.lock_offset,
@@ -196,8 +206,12 @@ impl Btree {
             self.check_not_fixed()?;
         }
         self.store.auto_vacuum = mode;
-        if self.is_writing() && capable(mode) {
+        if !capable(mode) {
+            self.vacuum_choice = None;
+        } else if self.is_writing() {
             self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
+        } else {
+            self.vacuum_choice = Some(mode);
         }
         Ok(())
     }
@@ -283,9 +297,10 @@ impl Btree {
     /// Whether a read-only cursor other than `except` is open on the tree, and that matters.
     pub(super) fn is_blocked_by_reader(&self, root: PageNumber, except: Option<CursorId>) -> bool {
         self.cursor_locks
-            && self.cursors.iter().any(|(id, cursor)| {
-                cursor.root == root && !cursor.writable && Some(id) != except
-            })
+            && self
+                .cursors
+                .iter()
+                .any(|(id, cursor)| cursor.root == root && !cursor.writable && Some(id) != except)
     }
 }
 
@@ -378,7 +393,9 @@ impl Btree {
     /// # Errors
     /// [`Corrupt`](Error::Corrupt); errors of [`Btree::begin`] and the pager.
     pub fn free_pages(&mut self) -> Result<Vec<PageNumber>> {
-        self.inspect(|store| if store.page_one.is_none() { Ok(Vec::new()) } else { store.free_pages() })
+        self.inspect(
+            |store| if store.page_one.is_none() { Ok(Vec::new()) } else { store.free_pages() },
+        )
     }
 
     /// Takes the last page of a database with pointer maps out of use, so that the file gets

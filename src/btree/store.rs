@@ -74,6 +74,10 @@ pub(crate) struct Store {
     pub(super) auto_vacuum: AutoVacuum,
     /// Page 1, pinned while a transaction is open on a database that has pages.
     pub(super) page_one: Option<PageRef>,
+    /// Where cells are built, kept for its memory.
+    pub(super) cell_buffer: Vec<u8>,
+    /// Where balancing copies cells, kept for its memory.
+    pub(super) balance_buffer: Vec<u8>,
 }
 
 impl Store {

@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::format::{FileHeader, PageNumber};
 use crate::pager::PageRef;
 
+use super::Btree;
 use super::cursor::DEPTH_MAX;
 use super::node::NodeKind;
 use super::pointer_map::Owner;
 use super::store::Store;
-use super::Btree;
 
 /// The flag bits of a tree that mean something.
 const KNOWN_FLAGS: u8 = 7;
@@ -203,8 +203,9 @@ impl Store {
             let in_the_way = self.checked_number(wanted.get())?;
             match self.owner(in_the_way)? {
                 Owner::Root | Owner::Free => {
-                    return Err(Error::corrupt("page is neither free nor in use")
-                        .on_page(wanted.get()));
+                    return Err(
+                        Error::corrupt("page is neither free nor in use").on_page(wanted.get())
+                    );
                 }
                 owner => self.relocate_page(in_the_way, free, owner)?,
             }

@@ -105,7 +105,7 @@ impl Btree {
         self.store.pager.begin_write(exclusive, self.journal_at_begin)?;
         self.transaction = Transaction::Write;
         self.failed = None;
-        let created = self.create_database_if_empty();
+        let created = self.create_database_if_empty().and_then(|()| self.store_vacuum_choice());
         if created.is_err() {
             // The failure of the start is what counts; a failed rollback shows at the next one.
             let _ = self.rollback();
@@ -149,8 +149,7 @@ impl Btree {
         if (header.page_size, header.reserved)
             != (self.store.format.page_size, self.store.format.reserved())
         {
-            let format =
-                PageFormat::new(header.page_size, header.reserved, self.lock_offset)?;
+            let format = PageFormat::new(header.page_size, header.reserved, self.lock_offset)?;
             if header.page_size != self.store.format.page_size {
                 self.store.pager.end_read();
                 self.store.pager.set_page_size(header.page_size)?;
@@ -170,7 +169,10 @@ impl Btree {
             self.store.pager.set_read_only();
         }
         self.store.pager.trust_page_count(pages);
-        self.store.auto_vacuum = header.auto_vacuum;
+        self.store.auto_vacuum = match (header.auto_vacuum, self.vacuum_choice) {
+            (AutoVacuum::None, _) | (_, None) => header.auto_vacuum,
+            (_, Some(choice)) => choice,
+        };
         self.page_size_fixed = true;
         self.hold_page_one()?;
         Ok(true)
@@ -213,6 +215,17 @@ impl Btree {
         store.node_mut(page).initialize(PageNumber::ONE, NodeKind::TABLE_LEAF);
         self.page_size_fixed = true;
         self.hold_page_one()
+    }
+
+    /// Stores the choice between full and incremental vacuum that was made outside of a write
+    /// transaction.
+    fn store_vacuum_choice(&mut self) -> Result<()> {
+        let Some(choice) = self.vacuum_choice else { return Ok(()) };
+        if self.store.header_word(FileHeader::LARGEST_ROOT)? != 0 {
+            self.set_meta(7, u32::from(choice == AutoVacuum::Incremental))?;
+        }
+        self.vacuum_choice = None;
+        Ok(())
     }
 
     /// Ends whatever transaction is open on the pager's side, which must not be a write one.
@@ -279,6 +292,9 @@ impl Btree {
         }
         let result = result.and_then(|()| self.store.pager.commit_phase_one(super_journal));
         self.store.pager.release(mark);
+        if result == Err(Error::Busy) {
+            return result;
+        }
         self.note_failure(result)
     }
 
@@ -407,7 +423,6 @@ impl Btree {
     /// Remembers that a change failed half-way (T3).
     pub(super) fn note_failure<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = result
-            && error != Error::Busy
             && self.failed.is_none()
         {
             let savepoints = self.store.pager.savepoint_count();

@@ -8,6 +8,7 @@
 pub(crate) mod bytes;
 mod file_header;
 mod page_number;
+pub mod record;
 pub mod varint;
 
 pub use file_header::{AutoVacuum, FileHeader, HEADER_SIZE, LIBRARY_VERSION, MAGIC};

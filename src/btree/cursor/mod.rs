@@ -22,7 +22,7 @@ mod position;
 mod seek;
 mod walk;
 
-pub(super) use position::{Position, SavedKey};
+pub(super) use position::Position;
 
 /// Deepest tree that is followed, in pages from root to leaf.
 pub(super) const DEPTH_MAX: usize = 20;

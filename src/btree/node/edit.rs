@@ -125,6 +125,19 @@ impl NodeMut<'_> {
         put_u16(self.bytes, self.info.header() + field::CELL_COUNT, count as u16)
     }
 
+    /// Replaces the bytes of cell `index` of the body by `cell`, which takes just as many.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the old cell does not lie within the content area.
+    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        let old = self.node().cell(index)?.size;
+        if old != cell.len().max(SIZE_MIN) {
+            return Err(Error::Internal("cells of different sizes"));
+        }
+        let at = self.node().cell_position(index)?;
+        write_cell(self.bytes, at, cell)
+    }
+
     /// Replaces the child pointer of cell `index` (parked ones counted; `total_count()`: the
     /// right child).
     ///
@@ -160,6 +173,20 @@ impl NodeMut<'_> {
             return Err(Error::Internal("a leaf has no children"));
         }
         put_u32(self.bytes, self.info.header() + field::RIGHT_CHILD, child.get())
+    }
+
+    /// Replaces the first overflow page of cell `index` of the body.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area or has no such page.
+    pub(crate) fn set_overflow(&mut self, index: usize, first: PageNumber) -> Result<()> {
+        let node = self.node();
+        let cell = node.cell(index)?;
+        if cell.overflow == 0 {
+            return Err(Error::corrupt("cell without overflow pages"));
+        }
+        let at = node.cell_position(index)? + cell.header + cell.local.len();
+        put_u32(self.bytes, at, first.get())
     }
 
     /// Takes the parked cells away from the page, to be put on another (balance deeper).

@@ -12,6 +12,14 @@ use crate::format::bytes::u16_at;
 pub(crate) struct NodeKind(u8);
 
 impl NodeKind {
+    /// Leaf of a table: integer keys, data on leaves only.
+    pub(crate) const TABLE_LEAF: NodeKind = NodeKind(0x0d);
+    /// Leaf of the historic kind with integer keys and data on all pages.
+    pub(crate) const INTEGER_LEAF: NodeKind = NodeKind(0x09);
+
+    /// Interior page of an index: byte-string keys without data.
+    pub(crate) const INDEX_INTERIOR: NodeKind = NodeKind(0x02);
+
     /// The kind with these flag bits; `None` if bits above 3 are set.
     #[inline]
     pub(crate) fn new(byte: u8) -> Option<NodeKind> {

@@ -32,25 +32,34 @@ pub(super) struct Block {
 impl Block {
     /// Reads the block at `start` and checks it against N2.
     fn read(bytes: &[u8], start: usize, usable: usize) -> Result<Block> {
+        let block = Block::read_loosely(bytes, start)?;
+        if block.size() < BLOCK_MIN || block.end > usable {
+            return Err(BROKEN_CHAIN);
+        }
+        Ok(block)
+    }
+
+    /// Reads the block at `start` and makes sure only that the next one lies behind it.
+    fn read_loosely(bytes: &[u8], start: usize) -> Result<Block> {
         let next = usize::from(u16_at(bytes, start)?);
-        let size = usize::from(u16_at(bytes, start + 2)?);
-        let end = start + size;
-        if size < BLOCK_MIN || end > usable || (next != 0 && next < end + BLOCK_MIN) {
+        let end = start + usize::from(u16_at(bytes, start + 2)?);
+        if next != 0 && next < end + BLOCK_MIN {
             return Err(BROKEN_CHAIN);
         }
         Ok(Block { start, end, next })
     }
 
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.end - self.start
     }
 }
 
-/// The free blocks in ascending order; stops behind the first error.
+/// The free blocks in ascending order; stops behind the first error. Without the usable size of the
+/// page, the size of a block is not judged.
 pub(super) fn blocks(
     bytes: &[u8],
     header: usize,
-    usable: usize,
+    usable: Option<usize>,
 ) -> impl Iterator<Item = Result<Block>> {
     let mut next = u16_at(bytes, header + field::FIRST_FREE).map(usize::from);
     std::iter::from_fn(move || {
@@ -62,19 +71,24 @@ pub(super) fn blocks(
                 return Some(Err(error));
             }
         };
-        let block = Block::read(bytes, start, usable);
+        let block = match usable {
+            Some(usable) => Block::read(bytes, start, usable),
+            None => Block::read_loosely(bytes, start),
+        };
         // Ends, because N2 makes each block begin behind the one before.
         next = Ok(block.map_or(0, |block| block.next));
         Some(block)
     })
 }
 
-/// Validates content start and free blocks (N1, N2) and counts the free bytes (N3).
+/// Validates content start and free blocks (N1, N2) and counts the free bytes (N3). A `loose`
+/// look minds only that free blocks ascend; where they end is left to the integrity check.
 pub(super) fn measure(
     bytes: &[u8],
     header: usize,
     pointers_end: usize,
     usable: usize,
+    loose: bool,
 ) -> Result<usize> {
     let content = content_start(bytes, header)?;
     if content < pointers_end || content > usable {
@@ -82,7 +96,7 @@ pub(super) fn measure(
     }
     let mut free = content - pointers_end;
     free += usize::from(u8_at(bytes, header + field::FRAGMENTS)?);
-    for block in blocks(bytes, header, usable) {
+    for block in blocks(bytes, header, if loose { None } else { Some(usable) }) {
         let block = block?;
         if block.start < content {
             return Err(BROKEN_CHAIN);

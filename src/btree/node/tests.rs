@@ -88,7 +88,7 @@ impl Sheet {
                 *byte = true;
             }
         };
-        for block in space::blocks(&self.bytes, self.info.header(), self.format.usable) {
+        for block in space::blocks(&self.bytes, self.info.header(), Some(self.format.usable)) {
             let block = block.unwrap();
             cover(block.start, block.end);
         }

@@ -17,6 +17,9 @@
 //! | 2..=511 | read | `Shared` |
 //! | 2..=511 | write | `Exclusive` |
 //!
+//! A handle whose process reads already joins that lock without a call, as in stock SQLite, also
+//! while another process waits with a pending lock.
+//!
 //! # Invariants
 //!
 //! 1. A descriptor of a file in the table is closed only under the mutex of its inode, and only
