@@ -12,6 +12,7 @@ mod support;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -98,7 +99,6 @@ struct Cursor {
 
 #[derive(Debug)]
 struct Run {
-    seed: u64,
     random: Random,
     form: Form,
     vfs: Arc<dyn Vfs>,
@@ -129,7 +129,6 @@ impl Run {
             PathBuf::from(random.pick(&["model.db", "model.db", "model.db", "", ":memory:"]));
         let db = form.open(Arc::clone(&vfs), &name, 10).unwrap();
         Run {
-            seed,
             random,
             form,
             vfs,
@@ -148,7 +147,7 @@ impl Run {
         self.form.page_size as usize
     }
 
-    fn all(mut self, operations: u64) {
+    fn all(&mut self, operations: u64) {
         while self.step < operations {
             self.transaction();
         }
@@ -160,7 +159,6 @@ impl Run {
             "pages pinned at the end: {:?}",
             self.db.pinned_pages()
         );
-        self.db.close();
     }
 
     fn transaction(&mut self) {
@@ -430,7 +428,8 @@ impl Run {
         let mut key = vec![b'a' + (number % 26) as u8];
         if number > 60 {
             key.extend((number as u16).to_be_bytes());
-            let longest = if number % 50 == 0 { page_size.min(9000) * 2 } else { page_size / 6 };
+            let longest =
+                if number.is_multiple_of(50) { page_size.min(9000) * 2 } else { page_size / 6 };
             let length = 3 + Random::new(number as u64).below(longest);
             key.resize(length, b'x');
         }
@@ -617,11 +616,9 @@ fn assert_entry(db: &mut Btree, cursor: CursorId, tree: &Tree, key: &OwnedKey, d
 fn random_operations_agree_with_a_map() {
     let operations = number_from("TCLBTREE_OPERATIONS", 10_000);
     for seed in Seeds::from_environment(8) {
-        let run = Run::new(seed);
-        let context = format!("seed {}, {:?}, {:?}", run.seed, run.form, run.name);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            run.all(operations);
-        }));
-        assert!(outcome.is_ok(), "failed: {context}");
+        let mut run = Run::new(seed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| run.all(operations)));
+        let Run { form, name, step, .. } = &run;
+        assert!(outcome.is_ok(), "seed {seed}, {form:?}, {name:?} failed at operation {step}");
     }
 }

@@ -141,10 +141,10 @@ fn end_of_blank(chars: &[char], at: usize) -> usize {
         return find(at + 2, "*/");
     }
     let in_word = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
-    if starts("r\"") && !in_word || starts("br\"") && !in_word {
+    if !in_word && (starts("r\"") || starts("br\"")) {
         return find(find(at, "\""), "\"");
     }
-    if starts("r#\"") && !in_word || starts("br#\"") && !in_word {
+    if !in_word && (starts("r#\"") || starts("br#\"")) {
         return find(at, "\"#");
     }
     match chars[at] {
