@@ -1,1 +1,222 @@
-//! To be written.
+//! Insert or replace.
+
+use crate::error::{Error, Result};
+use crate::format::{PageNumber, varint};
+
+use super::balance;
+use super::cursor::{Cursor, CursorId, Position};
+use super::node::{Node, NodeKind};
+use super::pointer_map::Owner;
+use super::store::Store;
+use super::{Btree, Key};
+
+/// Bytes left free ahead of a cell that is being built, for the child pointer it gets if it
+/// replaces one on an interior page.
+const CHILD_SIZE: usize = 4;
+
+/// Longest payload in bytes.
+const PAYLOAD_MAX: usize = i32::MAX as usize;
+
+impl Btree {
+    /// Inserts an entry, replacing the one with an equal key. In trees with integer keys the data
+    /// is `data` followed by `zeros` zero bytes; in trees without data both are ignored. The
+    /// cursor is left on cell 0 of the root, which is unspecified as far as callers go.
+    ///
+    /// # Errors
+    /// [`State`](Error::State) without a write transaction, [`ReadOnly`](Error::ReadOnly);
+    /// [`Permission`](Error::Permission) for a read-only cursor; [`Locked`](Error::Locked) if
+    /// another, read-only cursor is open on the tree (see [`Btree::set_cursor_locks`]);
+    /// [`Misuse`](Error::Misuse) for a key of the wrong type or an entry of more than 2^31−1
+    /// bytes; [`Corrupt`](Error::Corrupt), [`Full`](Error::Full) and errors of the pager: if
+    /// something was changed by then, further changes repeat the error until it is rolled back.
+    #[doc(alias = "sqlite3BtreeInsert")]
+    pub fn insert(
+        &mut self,
+        cursor: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+    ) -> Result<()> {
+        self.check_write_through(cursor, |_| Ok(()))?;
+        self.check_not_failed()?;
+        let size = data.len().saturating_add(zeros as usize);
+        let key_size = if let Key::Bytes(key) = key { key.len() } else { 0 };
+        if size.saturating_add(key_size) > PAYLOAD_MAX {
+            return Err(Error::Misuse("entry of more than 2147483647 bytes"));
+        }
+        let mark = self.store.pager.mark();
+        let sought = self.prepare_insert(cursor, key);
+        let result = match sought {
+            Ok(found) => {
+                let cursor = self.cursors.get_mut(cursor)?;
+                let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, found);
+                let parked = cursor.park(&mut self.store);
+                self.note_failure(inserted.and(parked))
+            }
+            Err(error) => Err(error),
+        };
+        self.store.pager.release(mark);
+        result
+    }
+
+    /// Finds the place of `key`, all other cursors on the tree being saved; nothing has changed
+    /// yet if this fails.
+    fn prepare_insert(&mut self, id: CursorId, key: Key<'_>) -> Result<std::cmp::Ordering> {
+        self.save_cursors_on_tree_of(id)?;
+        self.cursors.get_mut(id)?.seek(&mut self.store, key)
+    }
+
+    /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
+    ///
+    /// # Errors
+    /// As [`Btree::insert`].
+    pub(super) fn check_write_through(
+        &mut self,
+        id: CursorId,
+        check_entry: impl FnOnce(&mut Btree) -> Result<()>,
+    ) -> Result<()> {
+        if let Position::Fault(error) = self.cursors.get(id)?.position {
+            return Err(error);
+        }
+        self.check_writing()?;
+        check_entry(self)?;
+        let cursor = self.cursors.get(id)?;
+        if !cursor.writable {
+            return Err(Error::Permission);
+        }
+        if self.is_blocked_by_reader(cursor.root, Some(id)) {
+            return Err(Error::Locked);
+        }
+        Ok(())
+    }
+
+    /// Saves every other cursor on the tree of cursor `id` (cursor invariant C3).
+    pub(super) fn save_cursors_on_tree_of(&mut self, id: CursorId) -> Result<()> {
+        if self.cursors.len() > 1 {
+            let root = self.cursors.get(id)?.root;
+            for (other, cursor) in self.cursors.iter_mut() {
+                if other != id && cursor.root == root {
+                    cursor.save(&mut self.store);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cursor {
+    /// Inserts at the place that a search for `key` has found, with that result.
+    fn insert(
+        &mut self,
+        store: &mut Store,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: usize,
+        found: std::cmp::Ordering,
+    ) -> Result<()> {
+        let level = self.level()?;
+        let kind = store.node(level.page).kind();
+        let number = store.pager.number(level.page);
+        let mut cell = std::mem::take(&mut store.cell_buffer);
+        let built = store.build_cell(&mut cell, kind, key, data, zeros);
+        let result = built.and_then(|overflow| {
+            if let Some(first) = overflow {
+                store.set_owner(first, Owner::OverflowFirst(number))?;
+            }
+            self.put_cell(store, &mut cell, found)
+        });
+        store.cell_buffer = cell;
+        result
+    }
+
+    /// Puts the finished cell in the place of the old one, or beside the neighbour that was found.
+    fn put_cell(
+        &mut self,
+        store: &mut Store,
+        cell: &mut [u8],
+        found: std::cmp::Ordering,
+    ) -> Result<()> {
+        let level = self.level()?;
+        let page = store.pager.make_writable(level.page)?;
+        let node = store.node(level.page);
+        let mut start = CHILD_SIZE;
+        let mut index = level.index;
+        if found.is_eq() {
+            let old = node.cell(index)?;
+            if !node.is_leaf() {
+                cell[..CHILD_SIZE].copy_from_slice(&old.child.to_be_bytes());
+                start = 0;
+            }
+            let (overflow, tail) = (old.overflow, old.payload as usize - old.local.len());
+            let same_size = old.size == cell[start..].len().max(4);
+            if overflow != 0 {
+                let first = store.checked_number(overflow)?;
+                store.free_overflow(first, tail)?;
+            }
+            if same_size {
+                return store.node_mut(page).overwrite(index, &cell[start..]);
+            }
+            store.node_mut(page).remove(index)?;
+        } else if found.is_lt() && node.cell_count() > 0 {
+            index += 1;
+        }
+        store.node_mut(page).insert(index, &cell[start..])?;
+        if store.node(level.page).parked_count() > 0 {
+            balance::balance(store, &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Builds the cell of an entry in `out`, behind room for a child pointer, with its overflow
+    /// chain allocated and filled. Returns the first page of the chain.
+    fn build_cell(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: NodeKind,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: usize,
+    ) -> Result<Option<PageNumber>> {
+        let has_data = kind.as_leaf().has_data();
+        let (data, zeros) = if has_data { (data, zeros) } else { (&[][..], 0) };
+        let key_bytes = if let Key::Bytes(key) = key { key } else { &[] };
+        let data_size = data.len() + zeros;
+        let payload = key_bytes.len() + data_size;
+        let local = self.format.local_size(payload, kind.is_leaf_data());
+        out.clear();
+        out.try_reserve(CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)
+            .map_err(|_| Error::NoMemory)?;
+        out.extend([0; CHILD_SIZE]);
+        if has_data {
+            varint::push(data_size as u64, out);
+        }
+        match key {
+            Key::Integer(key) => varint::push(key as u64, out),
+            Key::Bytes(key) => varint::push(key.len() as u64, out),
+        }
+        let end = out.len() + local;
+        for piece in [key_bytes, data] {
+            let room = end - out.len();
+            out.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        out.resize(end, 0);
+        if local == payload {
+            return Ok(None);
+        }
+        let explicit = key_bytes.len() + data.len();
+        let zeros_beyond = zeros - local.saturating_sub(explicit);
+        let first = self.write_overflow(&[key_bytes, data], local.min(explicit), zeros_beyond)?;
+        out.extend(first.get().to_be_bytes());
+        Ok(Some(first))
+    }
+
+    /// The bytes of a cell without padding, as the fields say: what is left when it moves to a
+    /// page where other rules for padding hold.
+    pub(super) fn unpadded_size(&self, cell: &[u8], kind: NodeKind) -> Result<usize> {
+        let decoded = Node::decode_cell(cell, kind, &self.format)?;
+        let link = if decoded.overflow != 0 { 4 } else { 0 };
+        Ok(decoded.header + decoded.local.len() + link)
+    }
+}

@@ -4,16 +4,12 @@
 //! live in a table inside the `Btree` and are named by [`CursorId`]; no cursor points back at its
 //! tree, so saving all cursors before a change is a loop.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::error::Result;
-use crate::format::{AutoVacuum, LockPage, PageNumber, PageSize};
-use crate::os::{Access, Vfs};
-use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+use crate::format::{LockPage, PageNumber, PageSize};
+use crate::os::Access;
 
 mod balance;
 mod check;
+mod connection;
 mod cursor;
 mod delete;
 mod dump;
@@ -28,7 +24,10 @@ mod table;
 mod transaction;
 mod vacuum;
 
+pub use connection::Btree;
 pub use cursor::CursorId;
+
+use transaction::Transaction;
 
 /// Flags of [`Btree::create_table`]: a table b-tree, 64-bit integer keys with data on the leaves.
 pub const TABLE: u8 = 5;
@@ -135,12 +134,6 @@ pub struct CursorSummary {
     pub at_end: bool,
 }
 
-/// A connection to one database.
-#[derive(Debug)]
-pub struct Btree {
-    _store: store::Store,
-}
-
 /// A decoded page, for people and tests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PageDetails {
@@ -178,4 +171,3 @@ pub struct CellDetails {
     /// First overflow page, or 0.
     pub overflow: u32,
 }
-mod stub;

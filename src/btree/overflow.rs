@@ -1,7 +1,74 @@
 //! Reading, writing and freeing overflow chains.
+//!
+//! An overflow page is the number of the next page (4 bytes, 0 on the last) and as much payload as
+//! fits; all pages but the last are full. How many pages a chain has follows from the length of
+//! the payload, never from the 0 at its end, so that no chain is walked for ever. Source: SQLite
+//! file format, "Cell Payload Overflow Pages".
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::pointer_map::Owner;
 use super::store::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::PageNumber;
+use crate::format::bytes::{put_u32, slice, u32_at};
+use crate::pager::{PageMut, PageRef, PinMark};
+
+/// Offset of the payload on an overflow page.
+const PAYLOAD: usize = 4;
+
+/// The bytes that a chain is filled with.
+struct Source<'a> {
+    pieces: &'a [&'a [u8]],
+    /// Bytes of the first piece that were used already.
+    used: usize,
+    zeros: usize,
+}
+
+impl Source<'_> {
+    fn left(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum::<usize>() - self.used + self.zeros
+    }
+
+    /// Passes over the next `count` bytes.
+    fn skip(&mut self, count: usize) {
+        let mut left = count;
+        while let [first, rest @ ..] = self.pieces {
+            let here = (first.len() - self.used).min(left);
+            self.used += here;
+            left -= here;
+            if self.used < first.len() {
+                return;
+            }
+            (self.pieces, self.used) = (rest, 0);
+        }
+        self.zeros -= left.min(self.zeros);
+    }
+
+    /// Fills `out` with the next bytes, and with zeros once there are no more.
+    fn fill(&mut self, out: &mut [u8]) {
+        let mut out = out;
+        while let [first, ..] = self.pieces {
+            let piece = first.get(self.used..).unwrap_or_default();
+            let here = piece.len().min(out.len());
+            let (now, later) = std::mem::take(&mut out).split_at_mut(here);
+            now.copy_from_slice(piece.get(..here).unwrap_or_default());
+            self.skip(here);
+            if later.is_empty() {
+                return;
+            }
+            out = later;
+        }
+        out.fill(0);
+        self.skip(out.len());
+    }
+}
+
+/// The last page of a chain that is being written; pinned.
+struct Tail {
+    number: PageNumber,
+    page: PageMut,
+}
 
 impl Store {
     /// Allocates and fills the chain for the tail of a payload: the parts of `pieces`, one behind
@@ -9,38 +76,162 @@ impl Store {
     /// page. The pointer-map entry of the first page is left to the caller (its owner is not
     /// known yet); entries of later pages (4, previous) are written. Nothing is left allocated
     /// if it fails only because the transaction is to be rolled back (C28).
+    ///
+    /// # Errors
+    /// Those of [`Store::allocate_page`].
     pub(crate) fn write_overflow(
         &mut self,
         pieces: &[&[u8]],
         skip: usize,
         zeros: usize,
     ) -> Result<PageNumber> {
-        let _ = (pieces, skip, zeros);
-        todo!()
+        let mut source = Source { pieces, used: 0, zeros };
+        source.skip(skip);
+        let mark = self.pager.mark();
+        let (first, page) = self.allocate_page(None)?;
+        self.pager.pin(page.into());
+        let mut tail = Tail { number: first, page };
+        let result = self.fill_chain(&mut tail, &mut source, mark);
+        self.pager.unpin(tail.page.into());
+        self.pager.release(mark);
+        result.map(|()| first)
     }
+
+    /// Fills the chain that begins and ends with `tail`, which moves along. Pins one page at a
+    /// time.
+    fn fill_chain(&mut self, tail: &mut Tail, source: &mut Source, mark: PinMark) -> Result<()> {
+        let usable = self.format.usable;
+        loop {
+            let bytes = self.pager.bytes_mut(tail.page);
+            put_u32(bytes, 0, 0)?;
+            source.fill(bytes.get_mut(PAYLOAD..usable).unwrap_or_default());
+            if source.left() == 0 {
+                return Ok(());
+            }
+            let (number, page) = self.allocate_page(Some(tail.number))?;
+            put_u32(self.pager.bytes_mut(tail.page), 0, number.get())?;
+            self.set_owner(number, Owner::OverflowNext(tail.number))?;
+            self.pager.pin(page.into());
+            self.pager.unpin(tail.page.into());
+            *tail = Tail { number, page };
+            self.pager.release(mark);
+        }
+    }
+
+    /// The page `number`, if that can be part of a chain.
+    fn chain_page(&self, number: u32) -> Result<PageNumber> {
+        if number < 2 || self.format.lock_page.is(number) {
+            return Err(Error::corrupt("impossible page in an overflow chain").on_page(number));
+        }
+        self.checked_number(number)
+    }
+
+    /// The number of pages of a chain for `length` bytes.
+    fn chain_length(&self, length: usize) -> Result<usize> {
+        let pages = length.div_ceil(self.format.overflow_capacity());
+        if pages > self.pager.page_count() as usize {
+            return Err(Error::corrupt("payload is longer than the database"));
+        }
+        Ok(pages)
+    }
+
     /// Reads `out.len()` bytes from byte `offset` of the chain that begins at `first`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the chain is too short or leaves the database; those of the pager.
     pub(crate) fn read_overflow(
         &mut self,
         first: PageNumber,
         offset: usize,
         out: &mut [u8],
     ) -> Result<()> {
-        let _ = (first, offset, out);
-        todo!()
+        let capacity = self.format.overflow_capacity();
+        self.chain_length(offset.saturating_add(out.len()))?;
+        let (mut skipped, mut from) = (offset / capacity, offset % capacity);
+        let mut number = first.get();
+        let mut out = out;
+        while !out.is_empty() {
+            let page = self.chain_page(number)?;
+            let mark = self.pager.mark();
+            let page = self.pager.fetch(page)?;
+            let bytes = self.pager.bytes(page);
+            number = u32_at(bytes, 0)?;
+            if skipped > 0 {
+                skipped -= 1;
+            } else {
+                let here = out.len().min(capacity - from);
+                let (now, later) = std::mem::take(&mut out).split_at_mut(here);
+                now.copy_from_slice(slice(bytes, PAYLOAD + from, here)?);
+                (out, from) = (later, 0);
+            }
+            self.pager.release(mark);
+        }
+        Ok(())
     }
+
     /// The numbers of the pages of the chain for a tail of `length` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the chain is too short or leaves the database; those of the pager.
     pub(crate) fn overflow_chain(
         &mut self,
         first: PageNumber,
         length: usize,
     ) -> Result<Vec<PageNumber>> {
-        let _ = (first, length);
-        todo!()
+        let count = self.chain_length(length)?;
+        let mut pages = Vec::new();
+        pages.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        let mut number = first.get();
+        while pages.len() < count {
+            let page = self.chain_page(number)?;
+            pages.push(page);
+            if pages.len() < count {
+                number = self.next_in_chain(page)?.0;
+            }
+        }
+        Ok(pages)
     }
+
+    /// Reads which page comes behind `page`. Transiently pins it.
+    fn next_in_chain(&mut self, page: PageNumber) -> Result<(u32, PageRef)> {
+        let page = self.pager.fetch(page)?;
+        Ok((u32_at(self.pager.bytes(page), 0)?, page))
+    }
+
     /// Frees the chain for a tail of `length` bytes (D420, D424: never reads the last page; with a
     /// pointer map guesses that the next page follows and confirms it by the map).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the chain is too short or leaves the database; those of the pager.
     pub(crate) fn free_overflow(&mut self, first: PageNumber, length: usize) -> Result<()> {
-        let _ = (first, length);
-        todo!()
+        let mut number = first.get();
+        for left in (0..self.chain_length(length)?).rev() {
+            let page = self.chain_page(number)?;
+            let mark = self.pager.mark();
+            let (next, content) = if left == 0 {
+                (0, None)
+            } else if let Some(next) = self.guess_next(page)? {
+                (next, None)
+            } else {
+                self.next_in_chain(page).map(|(next, page)| (next, Some(page)))?
+            };
+            self.free_page(page, content)?;
+            self.pager.release(mark);
+            number = next;
+        }
+        Ok(())
+    }
+
+    /// The page that follows `page` in the file, if the pointer map says that it also follows it
+    /// in a chain.
+    fn guess_next(&mut self, page: PageNumber) -> Result<Option<u32>> {
+        if !self.has_pointer_map() {
+            return Ok(None);
+        }
+        let behind = page.get().saturating_add(1)..=self.pager.page_count();
+        let usual = |&page: &u32| !self.is_map_page(page) && !self.format.lock_page.is(page);
+        let Some(next) = behind.into_iter().find(usual) else { return Ok(None) };
+        let known = self.owner_entry(next)? == Owner::OverflowNext(page).entry();
+        Ok(known.then_some(next))
     }
 }

@@ -74,6 +74,10 @@ pub(crate) struct Store {
     pub(super) auto_vacuum: AutoVacuum,
     /// Page 1, pinned while a transaction is open on a database that has pages.
     pub(super) page_one: Option<PageRef>,
+    /// Where cells are built, kept for its memory.
+    pub(super) cell_buffer: Vec<u8>,
+    /// Where balancing copies cells, kept for its memory.
+    pub(super) balance_buffer: Vec<u8>,
 }
 
 impl Store {
@@ -115,6 +119,37 @@ impl Store {
         let number = self.pager.number(page);
         let (bytes, info) = self.pager.parts_info_mut(page);
         info.prepare(bytes, number, &self.format).map_err(|error| error.on_page(number.get()))
+    }
+
+    /// Fetches a page that is to be the root of a tree.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is an interior page without cells, which only page 1 may be; as
+    /// [`Store::fetch_node`].
+    pub(crate) fn fetch_root(&mut self, number: PageNumber) -> Result<PageRef> {
+        let page = self.fetch_node(number)?;
+        let node = self.node(page);
+        if node.cell_count() == 0 && !node.is_leaf() && number != PageNumber::ONE {
+            return Err(Error::corrupt("interior root without cells").on_page(number.get()));
+        }
+        Ok(page)
+    }
+
+    /// Fetches the page `child` to which the node on `parent` points: it must be in the database,
+    /// of the same kind of tree, and not empty.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; as [`Store::fetch_node`].
+    #[inline]
+    pub(crate) fn fetch_child(&mut self, parent: PageRef, child: u32) -> Result<PageRef> {
+        let number = self.checked_number(child)?;
+        let kind = self.node(parent).kind().as_leaf();
+        let page = self.fetch_node(number)?;
+        let node = self.node(page);
+        if node.kind().as_leaf() != kind || node.cell_count() == 0 {
+            return Err(Error::corrupt("child is empty or of another kind").on_page(child));
+        }
+        Ok(page)
     }
 
     /// The node on a page that [`Store::fetch_node`] handed out.

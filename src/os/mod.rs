@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 
+mod lock_state;
 mod memory;
 pub mod simulate;
 mod unix;

@@ -1,12 +1,35 @@
 //! `UnixVfs`: open, delete, exists, full path, directory sync.
 
-use std::path::{Path, PathBuf};
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher, Hasher};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
-use super::{OpenRequest, Opened, Vfs};
-use crate::error::Result;
+use super::{Access, OpenKind, OpenRequest, Opened, Vfs};
+use crate::error::{Error, IoCall, Result};
+
+mod file;
+mod lock;
+mod sys;
+
+use file::UnixFile;
+use lock::LockedFile;
+use sys::{Descriptor, Errno};
+
+/// What a rollback journal's name has behind the database's.
+const JOURNAL_SUFFIX: &[u8] = b"-journal";
+/// Permission bits of a new file, before the process's mask.
+const MODE: u32 = 0o644;
+/// The same, of files that are nobody else's business.
+const MODE_PRIVATE: u32 = 0o600;
+/// Symbolic links that one path may lead through; more is taken for a ring.
+const LINKS_MAX: u32 = 100;
+/// Names tried for a temporary file before giving up on a directory.
+const NAMES_MAX: u32 = 10;
 
 /// The file system of the machine.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct UnixVfs {}
 
 impl UnixVfs {
@@ -17,22 +40,234 @@ impl UnixVfs {
 }
 
 impl Vfs for UnixVfs {
-    fn open(&self, _path: Option<&Path>, _request: OpenRequest) -> Result<Opened> {
-        todo!()
+    fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
+        match path {
+            Some(path) => open_named(path, request),
+            None => open_temporary(request, || self.random()),
+        }
     }
-    fn delete(&self, _path: &Path, _sync_directory: bool) -> Result<()> {
-        todo!()
+
+    fn delete(&self, path: &Path, sync_directory: bool) -> Result<()> {
+        match sys::unlink(path) {
+            Ok(()) if sync_directory => self.sync_directory(path),
+            Ok(()) | Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
+            Err(Errno(errno)) => Err(Error::Io { call: IoCall::Delete, errno }),
+        }
     }
-    fn exists(&self, _path: &Path) -> Result<bool> {
-        todo!()
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        match sys::status_of(path) {
+            Ok(status) => Ok(status.is_regular && status.size > 0),
+            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
+            Err(Errno(errno)) => Err(Error::Io { call: IoCall::Exists, errno }),
+        }
     }
-    fn sync_directory(&self, _path: &Path) -> Result<()> {
-        todo!()
+
+    fn sync_directory(&self, path: &Path) -> Result<()> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) => Path::new("."),
+            None => path,
+        };
+        let opened = sys::open(directory, libc::O_RDONLY | libc::O_DIRECTORY, 0)
+            .map_err(|_| Error::CannotOpen("the directory cannot be opened"))?;
+        let synced = sys::sync_all(opened);
+        sys::close(opened);
+        match synced {
+            // The file system has no use for syncing directories.
+            Ok(()) | Err(Errno(libc::EINVAL)) => Ok(()),
+            Err(Errno(errno)) => Err(Error::Io { call: IoCall::SyncDirectory, errno }),
+        }
     }
-    fn full_path(&self, _name: &Path) -> Result<PathBuf> {
-        todo!()
+
+    fn full_path(&self, name: &Path) -> Result<PathBuf> {
+        let mut resolver = Resolver { path: PathBuf::from("/"), links: 0 };
+        if name.is_relative() {
+            let here = std::env::current_dir()
+                .map_err(|_| Error::CannotOpen("the working directory is gone"))?;
+            resolver.walk(&here)?;
+        }
+        resolver.walk(name)?;
+        let length = resolver.path.as_os_str().len().saturating_add(JOURNAL_SUFFIX.len());
+        if length >= usize::try_from(libc::PATH_MAX).unwrap_or(usize::MAX) {
+            return Err(Error::CannotOpen("the name is too long"));
+        }
+        Ok(resolver.path)
     }
+
     fn random(&self) -> u32 {
-        todo!()
+        // A hasher's seed, where the system gives nothing: no secret, but different each time.
+        sys::random().unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32)
     }
 }
+
+/// A path on its way to being free of links, `.` and `..`.
+struct Resolver {
+    path: PathBuf,
+    links: u32,
+}
+
+impl Resolver {
+    fn walk(&mut self, way: &Path) -> Result<()> {
+        for component in way.components() {
+            match component {
+                Component::RootDir | Component::Prefix(_) => self.path = PathBuf::from("/"),
+                Component::CurDir => {}
+                Component::ParentDir => {
+                    self.path.pop();
+                }
+                Component::Normal(name) => self.step(name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What does not exist yet, or cannot be looked at, is no link.
+    fn step(&mut self, name: &OsStr) -> Result<()> {
+        self.path.push(name);
+        let Ok(target) = std::fs::read_link(&self.path) else { return Ok(()) };
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Error::CannotOpen("too many symbolic links"));
+        }
+        self.path.pop();
+        self.walk(&target)
+    }
+}
+
+/// Permission was refused, which for writing may still leave reading.
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+fn open_error(errno: Errno) -> Error {
+    Error::CannotOpen(match errno {
+        Errno(libc::ENOENT) => "no such file or directory",
+        Errno(libc::EISDIR) => "it is a directory",
+        Errno(libc::ENOTDIR) => "part of its path is not a directory",
+        Errno(libc::EEXIST) => "it exists already",
+        Errno(libc::ELOOP) => "it is a symbolic link",
+        Errno(libc::EMFILE | libc::ENFILE) => "too many open files",
+        Errno(libc::EACCES | libc::EPERM | libc::EROFS) => "permission denied",
+        Errno(libc::ENOSPC | libc::EDQUOT) => "no space for a new file",
+        Errno(libc::ENAMETOOLONG) => "the name is too long",
+        _ => "the system refuses",
+    })
+}
+
+/// Databases are locked, and their names resolved; journals are neither, so a link by the name of
+/// one was put there by somebody who means harm.
+fn is_lockable(kind: OpenKind) -> bool {
+    matches!(kind, OpenKind::Database | OpenKind::TemporaryDatabase)
+}
+
+fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
+    let wants_write = request.access != Access::ReadOnly;
+    if is_lockable(request.kind)
+        && !request.exclusive
+        && !request.delete_on_close
+        && let Some(file) = LockedFile::take_parked(path, wants_write, request.lock_offset)
+    {
+        let file = Box::new(UnixFile::new(file, Some(path.to_owned())));
+        return Ok(Opened { file, read_only: !wants_write });
+    }
+    let (descriptor, writable) = open_descriptor(path, request)?;
+    let status = match sys::status(descriptor) {
+        Ok(status) if !status.is_directory => status,
+        refused => {
+            sys::close(descriptor);
+            return Err(open_error(refused.err().unwrap_or(Errno(libc::EISDIR))));
+        }
+    };
+    let file = LockedFile::new(descriptor, status.identity, writable, request.lock_offset);
+    if writable && status.size == 0 && request.kind == OpenKind::Journal {
+        take_after_database(descriptor, path, status);
+    }
+    let mut name = Some(path.to_owned());
+    if request.delete_on_close {
+        name = None;
+        sys::unlink(path).map_err(|Errno(errno)| Error::Io { call: IoCall::Delete, errno })?;
+    }
+    Ok(Opened { file: Box::new(UnixFile::new(file, name)), read_only: !writable })
+}
+
+/// Opens as wanted, or for reading if writing is refused. Returns whether writing is possible.
+fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, bool)> {
+    let mut flags = match request.access {
+        Access::ReadOnly => libc::O_RDONLY,
+        Access::ReadWrite => libc::O_RDWR,
+        Access::Create => libc::O_RDWR | libc::O_CREAT,
+    };
+    if request.exclusive {
+        flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    }
+    let follow = if is_lockable(request.kind) { 0 } else { libc::O_NOFOLLOW };
+    let writable = flags & libc::O_RDWR != 0;
+    match sys::open(path, flags | follow, creation_mode(path, request)) {
+        Ok(descriptor) => Ok((descriptor, writable)),
+        Err(errno) if writable && !request.exclusive && is_refusal(errno) => {
+            let opened = sys::open(path, libc::O_RDONLY | follow, 0);
+            // The first answer says more than "no such file" of a file that cannot be made.
+            opened.map(|descriptor| (descriptor, false)).map_err(|_| open_error(errno))
+        }
+        Err(errno) => Err(open_error(errno)),
+    }
+}
+
+fn creation_mode(path: &Path, request: OpenRequest) -> u32 {
+    match request.kind {
+        _ if request.delete_on_close => MODE_PRIVATE,
+        OpenKind::TemporaryDatabase | OpenKind::TemporaryJournal | OpenKind::SubJournal => {
+            MODE_PRIVATE
+        }
+        OpenKind::Journal => database_beside(path).map_or(MODE, |status| status.mode),
+        OpenKind::Database | OpenKind::SuperJournal => MODE,
+    }
+}
+
+/// The status of the database whose journal `path` is.
+fn database_beside(path: &Path) -> Option<sys::Status> {
+    let database = path.as_os_str().as_bytes().strip_suffix(JOURNAL_SUFFIX)?;
+    sys::status_of(Path::new(OsStr::from_bytes(database))).ok()
+}
+
+/// Gives a new journal the owner and the permissions of its database, so that whoever may write
+/// that one can also recover it. Best effort: without it the journal still serves its maker.
+fn take_after_database(journal: Descriptor, path: &Path, own: sys::Status) {
+    let Some(database) = database_beside(path) else { return };
+    if own.owner != database.owner && sys::is_superuser() {
+        let _ = sys::set_owner(journal, database.owner);
+    }
+    if own.mode != database.mode {
+        let _ = sys::set_mode(journal, database.mode);
+    }
+}
+
+/// Makes a file of no name, in the first directory that lets us.
+fn open_temporary(request: OpenRequest, random: impl Fn() -> u32) -> Result<Opened> {
+    let chosen = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os);
+    let standard = ["/var/tmp", "/tmp"].into_iter().map(OsString::from);
+    for directory in chosen.chain(standard).filter(|directory| !directory.is_empty()) {
+        for _ in 0..NAMES_MAX {
+            let name = format!("tclbtree-{:08x}{:08x}", random(), random());
+            let path = Path::new(&directory).join(name);
+            let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+            let descriptor = match sys::open(&path, flags, MODE_PRIVATE) {
+                Ok(descriptor) => descriptor,
+                Err(Errno(libc::EEXIST)) => continue,
+                Err(_) => break,
+            };
+            let status = sys::unlink(&path).and_then(|()| sys::status(descriptor));
+            let status = status.map_err(|errno| {
+                sys::close(descriptor);
+                open_error(errno)
+            })?;
+            let file = LockedFile::new(descriptor, status.identity, true, request.lock_offset);
+            return Ok(Opened { file: Box::new(UnixFile::new(file, None)), read_only: false });
+        }
+    }
+    Err(Error::CannotOpen("no directory for temporary files"))
+}
+
+#[cfg(test)]
+mod tests;

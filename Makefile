@@ -1,0 +1,84 @@
+# Build, try out, test. `make help` lists the targets. Every target can be run in a fresh clone:
+# tools/setup.sh looks for the tools it needs and installs them where it may.
+
+CARGO ?= cargo
+TCLSH ?= tclsh
+PREFIX ?= /usr/local
+CARGO_TARGET_DIR ?= target
+
+# The database that `make demo` looks at; it makes one of its own if this is empty.
+DB ?=
+# Options of `make bench`; `make bench ARGS=--help` lists them.
+ARGS ?=
+# `make torture`: how long each piece runs, and the first seed.
+SECONDS ?= 600
+SEED ?= 1
+
+VERSION = 1.0
+LIBRARY = $(CARGO_TARGET_DIR)/release/libtclbtree.so
+PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
+
+# Scripts load the library just built, wherever cargo puts it.
+WITH_LIBRARY = TCLBTREE_LIBRARY=$(LIBRARY)
+
+# The tests that go on for as long as they are told.
+TORTURES = model interop recovery locks faults crash damage
+
+.PHONY: all demo test torture memcheck bench install clean help
+
+all:
+	@tools/setup.sh cargo cc
+	$(CARGO) build --release
+
+demo: all
+	@tools/setup.sh tclsh sqlite3 --optional tcl-sqlite3
+	@$(WITH_LIBRARY) $(TCLSH) tcl/demo.tcl $(DB)
+
+test: all
+	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
+	$(WITH_LIBRARY) $(CARGO) test
+	$(WITH_LIBRARY) $(TCLSH) test/all.tcl
+
+torture: all memcheck
+	@tools/setup.sh tclsh sqlite3
+	@for piece in $(TORTURES); do \
+	    echo "torture: $$piece, $(SECONDS) seconds from seed $(SEED)"; \
+	    TCLBTREE_LONG=1 TCLBTREE_SECONDS=$(SECONDS) TCLBTREE_SEED=$(SEED) \
+	        $(CARGO) test --release --test $$piece -- --nocapture || exit 1; \
+	done
+
+memcheck: all
+	@tools/setup.sh tclsh sqlite3 --optional valgrind
+	@if ! command -v valgrind >/dev/null; then \
+	    echo "SKIPPED memcheck: no valgrind"; \
+	else \
+	    for script in test/*.test; do \
+	        echo "memcheck: $$script"; \
+	        $(WITH_LIBRARY) valgrind -q --error-exitcode=9 $(TCLSH) $$script || exit 1; \
+	    done; \
+	fi
+
+bench:
+	@tools/setup.sh cargo cc
+	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
+
+install: all
+	mkdir -p "$(PACKAGE)/tcl"
+	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
+	cp tcl/*.tcl "$(PACKAGE)/tcl"
+	@echo "installed in $(PACKAGE)"
+
+clean:
+	$(CARGO) clean
+	rm -rf demo-output
+
+help:
+	@echo "make            build the extension ($(LIBRARY))"
+	@echo "make demo       a tour through a database; DB=FILE to look at one of yours"
+	@echo "make test       all tests, at most 10 minutes on two cores"
+	@echo "make torture    the long forms of the random tests, one after the other, and memcheck:"
+	@echo "                SECONDS=$(SECONDS) each, from SEED=$(SEED)"
+	@echo "make memcheck   the script tests under valgrind"
+	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
+	@echo "make clean      remove what was built"

@@ -1,0 +1,93 @@
+//! What a store must be able to do to take part.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::data::Entry;
+
+/// What went wrong, in words.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+/// The result of everything in the harness that can fail.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// Which kind of keys the entries have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Rows of a table: a 64-bit integer key, the value as payload.
+    Int,
+    /// Records of an index: a 16-byte key and the value, encoded as SQLite encodes them.
+    Key,
+}
+
+impl KeyKind {
+    /// The word that names the kind in the tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            KeyKind::Int => "int",
+            KeyKind::Key => "key",
+        }
+    }
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It hands everything to the operating system and returns.
+    NoSync,
+}
+
+/// What a store is opened with; the same for all stores of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Kind of keys.
+    pub kind: KeyKind,
+    /// Bytes per page.
+    pub page_size: u32,
+    /// Pages the store's cache may hold.
+    pub cache_pages: u32,
+    /// Whether commits are durable.
+    pub durability: Durability,
+}
+
+/// One store with one tree in one file.
+///
+/// The hot loops are generic over the store, so nothing is called through a table of functions
+/// within them. `read` and `each` get bytes that are valid during the call only.
+pub trait Store: Sized {
+    /// The name in the tables.
+    const NAME: &'static str;
+
+    /// Opens the file, or makes it together with its one tree.
+    fn open(path: &Path, settings: &Settings) -> Result<Self>;
+    /// Closes the file.
+    fn close(self) -> Result<()>;
+    /// Begins a transaction for reading.
+    fn begin_read(&mut self) -> Result<()>;
+    /// Begins a transaction for writing.
+    fn begin_write(&mut self) -> Result<()>;
+    /// Ends the transaction.
+    fn commit(&mut self) -> Result<()>;
+    /// Stores an entry, or replaces the one with this key.
+    fn put(&mut self, entry: &Entry<'_>) -> Result<()>;
+    /// Hands the value of this entry's key to `read`; `false` if there is none.
+    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool>;
+    /// Hands every value to `each` in key order, with its key: for integers the key itself, else
+    /// the sum of the key's words.
+    fn scan(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;
+    /// The store's own integrity check.
+    fn check(&mut self) -> Result<()>;
+}

@@ -1,0 +1,202 @@
+//! This engine through its public Rust interface.
+
+use std::cmp::Ordering;
+use std::path::Path;
+use std::sync::Arc;
+
+use tclbtree::format::{PageNumber, PageSize};
+use tclbtree::pager::SafetyLevel;
+use tclbtree::{Btree, CursorId, Key, Options, TransactionKind, UnixVfs};
+
+use crate::data::{Entry, RecordBuffer, split_record, sum_words};
+use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
+
+/// The tree is the first one made in the file, and without auto-vacuum it gets page 2.
+const ROOT: u32 = 2;
+
+/// Ours.
+pub struct Tclbtree {
+    btree: Btree,
+    cursor: Option<CursorId>,
+    kind: KeyKind,
+    record: RecordBuffer,
+    overflow: Vec<u8>,
+}
+
+impl From<tclbtree::Error> for Failure {
+    fn from(error: tclbtree::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+fn root() -> Result<PageNumber> {
+    PageNumber::new(ROOT).ok_or_else(|| Failure("no page 2".into()))
+}
+
+impl Tclbtree {
+    fn begin(&mut self, kind: TransactionKind) -> Result<()> {
+        self.btree.begin(kind)?;
+        let writable = kind != TransactionKind::Read;
+        self.cursor = Some(self.btree.open_cursor(root()?, writable)?);
+        Ok(())
+    }
+
+    #[inline]
+    fn cursor(&self) -> Result<CursorId> {
+        self.cursor.ok_or_else(|| Failure("no transaction".into()))
+    }
+
+    fn create_tree(&mut self) -> Result<()> {
+        self.btree.begin(TransactionKind::Write)?;
+        let made = self.btree.create_table(match self.kind {
+            KeyKind::Int => tclbtree::TABLE,
+            KeyKind::Key => tclbtree::btree::INDEX,
+        })?;
+        if made != root()? {
+            return Err(Failure(format!("the first tree got page {made}")));
+        }
+        Ok(self.btree.commit()?)
+    }
+
+    /// The data of a table row, or the record of an index entry; overflow included.
+    #[inline]
+    fn payload(&mut self, cursor: CursorId) -> Result<&[u8]> {
+        let size = self.btree.payload_size(cursor)? as usize;
+        // Asked twice because a borrow that is returned on one path only lasts for all of them.
+        let (local, int) = match self.kind {
+            KeyKind::Int => (self.btree.local_data(cursor)?.len(), true),
+            KeyKind::Key => (self.btree.local_key(cursor)?.len(), false),
+        };
+        if local >= size {
+            return Ok(match int {
+                true => self.btree.local_data(cursor)?,
+                false => self.btree.local_key(cursor)?,
+            });
+        }
+        self.overflow.resize(size, 0);
+        match int {
+            true => self.btree.read_data(cursor, 0, &mut self.overflow)?,
+            false => self.btree.read_key(cursor, 0, &mut self.overflow)?,
+        }
+        Ok(&self.overflow)
+    }
+
+    /// Puts the cursor on the record with the entry's key; `false` if there is none.
+    fn seek_record(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
+        // A prefix is smaller than every record that begins with it, so the search ends just
+        // before the record or on it.
+        let order = self.btree.seek(cursor, Key::Bytes(self.record.prefix(entry)))?;
+        if order == Ordering::Less && !self.btree.next(cursor)? {
+            return Ok(false);
+        }
+        Ok(split_record(self.payload(cursor)?).0 == entry.key)
+    }
+}
+
+impl Store for Tclbtree {
+    const NAME: &'static str = "tclbtree";
+
+    fn open(path: &Path, settings: &Settings) -> Result<Tclbtree> {
+        let is_new = !path.exists();
+        let page_size = PageSize::new(settings.page_size)
+            .ok_or_else(|| Failure(format!("no page size: {}", settings.page_size)))?;
+        let cache_size = i32::try_from(settings.cache_pages).unwrap_or(i32::MAX);
+        let options = Options { page_size, cache_size, ..Options::default() };
+        let mut btree = Btree::open(Arc::new(UnixVfs::new()), path, &options)?;
+        match settings.durability {
+            Durability::NoSync => btree.set_safety_level(SafetyLevel::Off, false),
+        }
+        let mut store = Tclbtree {
+            btree,
+            cursor: None,
+            kind: settings.kind,
+            record: RecordBuffer::default(),
+            overflow: Vec::new(),
+        };
+        if is_new {
+            store.create_tree()?;
+        }
+        Ok(store)
+    }
+
+    fn close(self) -> Result<()> {
+        self.btree.close();
+        Ok(())
+    }
+
+    fn begin_read(&mut self) -> Result<()> {
+        self.begin(TransactionKind::Read)
+    }
+
+    fn begin_write(&mut self) -> Result<()> {
+        self.begin(TransactionKind::Write)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if let Some(cursor) = self.cursor.take() {
+            self.btree.close_cursor(cursor);
+        }
+        Ok(self.btree.commit()?)
+    }
+
+    #[inline]
+    fn put(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let cursor = self.cursor()?;
+        match self.kind {
+            KeyKind::Int => {
+                self.btree.insert(cursor, Key::Integer(entry.rowid), entry.value, 0)?;
+            }
+            KeyKind::Key => {
+                self.btree.insert(cursor, Key::Bytes(self.record.record(entry)), &[], 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
+        let cursor = self.cursor()?;
+        match self.kind {
+            KeyKind::Int => {
+                if self.btree.seek(cursor, Key::Integer(entry.rowid))? != Ordering::Equal {
+                    return Ok(false);
+                }
+                read(self.payload(cursor)?);
+            }
+            KeyKind::Key => {
+                if !self.seek_record(cursor, entry)? {
+                    return Ok(false);
+                }
+                read(split_record(self.payload(cursor)?).1);
+            }
+        }
+        Ok(true)
+    }
+
+    fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+        let cursor = self.cursor()?;
+        let mut on_entry = self.btree.first(cursor)?;
+        while on_entry {
+            match self.kind {
+                KeyKind::Int => {
+                    let key = self.btree.integer_key(cursor)? as u64;
+                    each(key, self.payload(cursor)?);
+                }
+                KeyKind::Key => {
+                    let (key, value) = split_record(self.payload(cursor)?);
+                    each(sum_words(key), value);
+                }
+            }
+            on_entry = self.btree.next(cursor)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let messages = self.btree.integrity_check(&[1, i64::from(ROOT)], 100)?;
+        match messages.is_empty() {
+            true => Ok(()),
+            false => Err(Failure(messages.join("\n"))),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The workloads, each written once for all stores.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::data::{Data, sum_words};
+use crate::store::{Failure, Result, Settings, Store};
+
+/// One row of the report. Rows that need the file of an earlier row come after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// Put all entries in key order into an empty file.
+    SequentialInsert,
+    /// Put all entries in random order into an empty file, which the rows below use.
+    RandomInsert,
+    /// Get all entries in random order, in one read transaction.
+    RandomGet,
+    /// Visit all entries forward, reading key and value.
+    ForwardScan,
+}
+
+impl Workload {
+    /// All rows in the order in which they must run.
+    pub const ALL: [Workload; 4] = [
+        Workload::SequentialInsert,
+        Workload::RandomInsert,
+        Workload::RandomGet,
+        Workload::ForwardScan,
+    ];
+
+    /// The row's name in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::SequentialInsert => "seq_ins",
+            Workload::RandomInsert => "rnd_ins",
+            Workload::RandomGet => "get_hot",
+            Workload::ForwardScan => "scan_fwd",
+        }
+    }
+}
+
+/// What all stores work on.
+#[derive(Debug)]
+pub struct Plan {
+    /// The entries.
+    pub data: Data,
+    /// How files are opened.
+    pub settings: Settings,
+    /// The order of random inserts.
+    pub insert_order: Vec<u32>,
+    /// The order of random gets.
+    pub get_order: Vec<u32>,
+}
+
+impl Plan {
+    /// The plan for these entries.
+    pub fn new(data: Data, settings: Settings) -> Plan {
+        let (insert_order, get_order) = (data.shuffled(0x5eed_0001), data.shuffled(0x5eed_0002));
+        Plan { data, settings, insert_order, get_order }
+    }
+}
+
+/// What one run of one row gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// Time on the clock.
+    pub wall: Duration,
+    /// Processor time of all threads.
+    pub cpu: Duration,
+    /// Operations done within it.
+    pub operations: u64,
+    /// Sum of all that was read: equal for all stores, or one of them read something else.
+    pub sum: u64,
+    /// Size of the file afterwards, in bytes.
+    pub file_size: u64,
+}
+
+/// One store's part in a comparison, whatever its type.
+pub trait Contender {
+    /// The store's name.
+    fn name(&self) -> &'static str;
+    /// Runs one row.
+    fn run(&mut self, workload: Workload, plan: &Plan) -> Result<Sample>;
+    /// Closes what is open.
+    fn finish(&mut self) -> Result<()>;
+    /// The file of the random inserts.
+    fn file(&self) -> &Path;
+    /// Opens another contender's file and checks all of it: the integrity check, and the sum of
+    /// keys and values.
+    fn verify(&self, file: &Path, plan: &Plan) -> Result<()>;
+}
+
+/// A store and its files.
+pub struct Lane<S> {
+    store: Option<S>,
+    sequential: PathBuf,
+    random: PathBuf,
+}
+
+impl<S: Store> Lane<S> {
+    /// A lane with its files in this directory.
+    pub fn new(directory: &Path) -> Lane<S> {
+        let file = |kind: &str| directory.join(format!("{}-{kind}.db", S::NAME));
+        Lane { store: None, sequential: file("sequential"), random: file("random") }
+    }
+
+    fn create(&mut self, path: &Path, plan: &Plan) -> Result<&mut S> {
+        self.finish()?;
+        remove_database(path)?;
+        Ok(self.store.insert(S::open(path, &plan.settings)?))
+    }
+
+    fn hot(&mut self, plan: &Plan) -> Result<&mut S> {
+        if self.store.is_none() {
+            self.store = Some(S::open(&self.random, &plan.settings)?);
+        }
+        let store = self.store.as_mut().ok_or_else(|| Failure("nothing is open".into()))?;
+        store.begin_read()?;
+        store.scan(|_, value| {
+            black_box(value);
+        })?;
+        store.commit()?;
+        Ok(store)
+    }
+
+    fn sequential_insert(&mut self, plan: &Plan) -> Result<Sample> {
+        let path = self.sequential.clone();
+        let store = self.create(&path, plan)?;
+        let sample = insert_all(store, plan, 0..plan.data.len())?;
+        self.finish()?;
+        Ok(Sample { file_size: path.metadata()?.len(), ..sample })
+    }
+
+    fn random_insert(&mut self, plan: &Plan) -> Result<Sample> {
+        let path = self.random.clone();
+        let store = self.create(&path, plan)?;
+        let order = plan.insert_order.iter().map(|&index| index as usize);
+        let sample = insert_all(store, plan, order)?;
+        Ok(Sample { file_size: path.metadata()?.len(), ..sample })
+    }
+
+    fn random_get(&mut self, plan: &Plan) -> Result<Sample> {
+        let store = self.hot(plan)?;
+        let (mut sum, mut missing) = (0u64, 0);
+        let clock = Clock::start();
+        store.begin_read()?;
+        for &index in &plan.get_order {
+            let entry = plan.data.entry(index as usize, 0);
+            if !store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))? {
+                missing += 1;
+            }
+        }
+        store.commit()?;
+        let sample = clock.stop(plan.get_order.len(), sum)?;
+        match missing {
+            0 => Ok(sample),
+            _ => Err(Failure(format!("{missing} entries were not found"))),
+        }
+    }
+
+    fn forward_scan(&mut self, plan: &Plan) -> Result<Sample> {
+        let store = self.hot(plan)?;
+        let (mut sum, mut entries) = (0u64, 0);
+        let clock = Clock::start();
+        store.begin_read()?;
+        store.scan(|key, value| {
+            sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
+            entries += 1;
+        })?;
+        store.commit()?;
+        clock.stop(entries, sum)
+    }
+}
+
+/// Puts these entries in one transaction; opening and creating are outside of the clock.
+fn insert_all<S: Store>(
+    store: &mut S,
+    plan: &Plan,
+    order: impl Iterator<Item = usize>,
+) -> Result<Sample> {
+    let mut operations = 0;
+    let clock = Clock::start();
+    store.begin_write()?;
+    for index in order {
+        store.put(&plan.data.entry(index, 0))?;
+        operations += 1;
+    }
+    store.commit()?;
+    clock.stop(operations, 0)
+}
+
+impl<S: Store> Contender for Lane<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn run(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
+        let sample = match workload {
+            Workload::SequentialInsert => self.sequential_insert(plan),
+            Workload::RandomInsert => self.random_insert(plan),
+            Workload::RandomGet => self.random_get(plan),
+            Workload::ForwardScan => self.forward_scan(plan),
+        };
+        sample.map_err(|Failure(text)| Failure(format!("{} {}: {text}", S::NAME, workload.name())))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.store.take().map_or(Ok(()), S::close)
+    }
+
+    fn file(&self) -> &Path {
+        &self.random
+    }
+
+    fn verify(&self, file: &Path, plan: &Plan) -> Result<()> {
+        let mut store = S::open(file, &plan.settings)?;
+        store.check()?;
+        let (mut sum, mut entries) = (0u64, 0);
+        store.begin_read()?;
+        store.scan(|key, value| {
+            sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
+            entries += 1;
+        })?;
+        store.commit()?;
+        store.close()?;
+        if entries != plan.data.len() || sum != plan.data.scan_sum(plan.settings.kind) {
+            return Err(Failure(format!("{entries} entries with sum {sum:#x}")));
+        }
+        Ok(())
+    }
+}
+
+fn remove_database(path: &Path) -> Result<()> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    for file in [path, Path::new(&journal)] {
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+struct Clock {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { cpu: processor_time(), wall: Instant::now() }
+    }
+
+    fn stop(self, operations: usize, sum: u64) -> Result<Sample> {
+        let wall = self.wall.elapsed();
+        let cpu = processor_time().saturating_sub(self.cpu);
+        match operations {
+            0 => Err(Failure("nothing was done".into())),
+            _ => Ok(Sample { wall, cpu, operations: operations as u64, sum, file_size: 0 }),
+        }
+    }
+}
+
+/// Processor time of this process so far, all threads, user and system.
+#[allow(unsafe_code)]
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every Linux, and the call fills in the struct it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

@@ -1,0 +1,369 @@
+//! The cursor functions of a connection.
+
+use std::cmp::Ordering;
+
+use crate::error::{Error, Result};
+use crate::format::PageNumber;
+
+use super::super::{Btree, CursorInfo, CursorSummary, Key};
+use super::payload::Part;
+use super::{Cursor, CursorId, Position};
+use crate::btree::store::Store;
+
+impl Btree {
+    /// Opens a cursor on the tree at `root`. Without a transaction a read transaction is opened,
+    /// which ends with the last cursor.
+    ///
+    /// # Errors
+    /// [`ReadOnly`](Error::ReadOnly) for a writable cursor on a read-only database;
+    /// [`Locked`](Error::Locked) for one on a tree with a read-only cursor (see
+    /// [`Btree::set_cursor_locks`]); errors of [`Btree::begin`]; [`Empty`](Error::Empty) if the
+    /// database has no pages; [`Corrupt`](Error::Corrupt) if the page is no root.
+    pub fn open_cursor(&mut self, root: PageNumber, writable: bool) -> Result<CursorId> {
+        if writable && self.is_read_only() {
+            return Err(Error::ReadOnly(crate::error::ReadOnlyReason::File));
+        }
+        if writable && self.is_blocked_by_reader(root, None) {
+            return Err(Error::Locked);
+        }
+        let implicit = self.begin_implicit_read()?;
+        let result = self.open_cursor_in_transaction(root, writable);
+        if result.is_err() && implicit {
+            self.end_implicit_read();
+        }
+        result
+    }
+
+    fn open_cursor_in_transaction(&mut self, root: PageNumber, writable: bool) -> Result<CursorId> {
+        if self.store.pager.page_count() == 0 {
+            return Err(Error::Empty);
+        }
+        if root.get() > self.store.pager.page_count() {
+            return Err(Error::corrupt("root beyond the end of the database").on_page(root.get()));
+        }
+        let mark = self.store.pager.mark();
+        let opened = Cursor::open(&mut self.store, root, writable);
+        self.store.pager.release(mark);
+        let mut cursor = opened?;
+        match self.cursors.reserve() {
+            Ok(()) => Ok(self.cursors.insert(cursor)),
+            Err(error) => {
+                cursor.let_go(&mut self.store);
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes a cursor. One that is closed already is ignored.
+    pub fn close_cursor(&mut self, cursor: CursorId) {
+        if let Some(mut cursor) = self.cursors.remove(cursor) {
+            cursor.let_go(&mut self.store);
+            self.end_read_after_last_cursor();
+        }
+    }
+
+    /// Runs `work` on a cursor, its saved position found again, and lets go of the pages that the
+    /// work fetched.
+    #[inline]
+    fn with_cursor<T>(
+        &mut self,
+        id: CursorId,
+        work: impl FnOnce(&mut Cursor, &mut Store) -> Result<T>,
+    ) -> Result<T> {
+        let cursor = self.cursors.get_mut(id)?;
+        let store = &mut self.store;
+        let mark = store.pager.mark();
+        let result = cursor.restore(store).and_then(|()| work(cursor, store));
+        store.pager.release(mark);
+        result
+    }
+
+    /// The same for moves, which do not care where the cursor was.
+    #[inline]
+    fn move_cursor<T>(
+        &mut self,
+        id: CursorId,
+        work: impl FnOnce(&mut Cursor, &mut Store) -> Result<T>,
+    ) -> Result<T> {
+        let cursor = self.cursors.get_mut(id)?;
+        let store = &mut self.store;
+        let mark = store.pager.mark();
+        let result = work(cursor, store);
+        store.pager.release(mark);
+        result
+    }
+
+    /// Moves to the first entry. `false`: the tree is empty.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt) and errors of the pager, after which the cursor is on no entry;
+    /// [`Abort`](Error::Abort) if the cursor was open over a rollback. All moves have these.
+    pub fn first(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, |cursor, store| {
+            let result = cursor.first(store);
+            cursor.settle(store, result)
+        })
+    }
+
+    /// Moves to the last entry. `false`: the tree is empty.
+    ///
+    /// # Errors
+    /// As [`Btree::first`].
+    pub fn last(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, |cursor, store| {
+            let result = cursor.last(store);
+            cursor.settle(store, result)
+        })
+    }
+
+    /// Moves to the next entry. `false`: there is none, or the cursor was on none; it then is on
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Btree::first`].
+    #[inline]
+    pub fn next(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, Cursor::next)
+    }
+
+    /// Moves to the previous entry. `false`: there is none, or the cursor was on none; it then is
+    /// on none.
+    ///
+    /// # Errors
+    /// As [`Btree::first`].
+    #[inline]
+    pub fn previous(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, Cursor::previous)
+    }
+
+    /// Moves to the entry with `key`, or to a neighbour of its place. Tells how the entry that was
+    /// found compares with the key; `Less` also if the tree is empty.
+    ///
+    /// # Errors
+    /// As [`Btree::first`]; [`Misuse`](Error::Misuse) for a key of the wrong type.
+    #[doc(alias = "sqlite3BtreeMovetoUnpacked")]
+    #[inline]
+    pub fn seek(&mut self, cursor: CursorId, key: Key<'_>) -> Result<Ordering> {
+        self.move_cursor(cursor, |cursor, store| cursor.seek(store, key))
+    }
+
+    /// Whether the cursor is on no entry.
+    pub fn is_at_end(&mut self, cursor: CursorId) -> bool {
+        !self.with_cursor(cursor, |cursor, store| Ok(cursor.is_on_cell(store))).unwrap_or(false)
+    }
+
+    /// Whether the tree has integer keys.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) if the cursor was open over a rollback.
+    pub fn has_integer_keys(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, |cursor, store| match cursor.position {
+            Position::Fault(error) => Err(error),
+            _ => Ok(cursor.kind(store)?.has_integer_keys()),
+        })
+    }
+
+    /// The integer key of the entry; 0 on no entry, and in byte-string trees.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt), [`Abort`](Error::Abort) after a rollback.
+    #[inline]
+    pub fn integer_key(&mut self, cursor: CursorId) -> Result<i64> {
+        self.with_cursor(cursor, |cursor, store| {
+            if !cursor.is_on_cell(store) || !cursor.kind(store)?.has_integer_keys() {
+                return Ok(0);
+            }
+            let level = cursor.level()?;
+            store.node(level.page).integer_key(level.index)
+        })
+    }
+
+    /// Length of the key in bytes; the key itself in integer trees; 0 on no entry.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt), [`Abort`](Error::Abort) after a rollback.
+    pub fn key_size(&mut self, cursor: CursorId) -> Result<u64> {
+        self.with_cursor(cursor, |cursor, store| {
+            Ok(if cursor.is_on_cell(store) { cursor.cell(store)?.key as u64 } else { 0 })
+        })
+    }
+
+    /// Length of the data in bytes; 0 on no entry and on a divider.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt), [`Abort`](Error::Abort) after a rollback.
+    pub fn data_size(&mut self, cursor: CursorId) -> Result<u32> {
+        self.with_cursor(cursor, |cursor, store| {
+            Ok(if cursor.is_on_cell(store) { cursor.cell(store)?.data } else { 0 })
+        })
+    }
+
+    /// Length of key (in byte-string trees) and data in bytes; 0 on no entry.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt), [`Abort`](Error::Abort) after a rollback.
+    pub fn payload_size(&mut self, cursor: CursorId) -> Result<u32> {
+        self.with_cursor(cursor, |cursor, store| {
+            Ok(if cursor.is_on_cell(store) { cursor.cell(store)?.payload } else { 0 })
+        })
+    }
+
+    /// The key of a byte-string tree.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
+    pub fn key(&mut self, cursor: CursorId) -> Result<Vec<u8>> {
+        self.with_cursor(cursor, |cursor, store| cursor.read_whole(store, Part::Key))
+    }
+
+    /// The data of the entry.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
+    pub fn data(&mut self, cursor: CursorId) -> Result<Vec<u8>> {
+        self.with_cursor(cursor, |cursor, store| cursor.read_whole(store, Part::Data))
+    }
+
+    /// Fills `out` with the bytes of the key from `offset` on.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt) beyond the end of the key; else as [`Btree::key`].
+    pub fn read_key(&mut self, cursor: CursorId, offset: u32, out: &mut [u8]) -> Result<()> {
+        self.with_cursor(cursor, |cursor, store| {
+            cursor.read_part(store, Part::Key, offset as usize, out)
+        })
+    }
+
+    /// Fills `out` with the bytes of the data from `offset` on.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Error::Corrupt) beyond the end of the data; else as [`Btree::data`].
+    pub fn read_data(&mut self, cursor: CursorId, offset: u32, out: &mut [u8]) -> Result<()> {
+        self.with_cursor(cursor, |cursor, store| {
+            cursor.read_part(store, Part::Data, offset as usize, out)
+        })
+    }
+
+    /// The bytes of the key that are on the node itself, without overflow pages; empty in integer
+    /// trees.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt).
+    pub fn local_key(&mut self, cursor: CursorId) -> Result<&[u8]> {
+        self.with_cursor(cursor, |_, _| Ok(()))?;
+        self.cursors.get(cursor)?.local_part(&self.store, Part::Key)
+    }
+
+    /// The bytes of the data that are on the node itself, without overflow pages.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt).
+    #[inline]
+    pub fn local_data(&mut self, cursor: CursorId) -> Result<&[u8]> {
+        self.with_cursor(cursor, |_, _| Ok(()))?;
+        self.cursors.get(cursor)?.local_part(&self.store, Part::Data)
+    }
+
+    /// Number of entries of the tree. The cursor is on no entry afterwards.
+    ///
+    /// # Errors
+    /// As [`Btree::first`].
+    pub fn count(&mut self, cursor: CursorId) -> Result<u64> {
+        self.move_cursor(cursor, |cursor, store| {
+            let result = cursor.count(store);
+            cursor.settle(store, result)
+        })
+    }
+
+    /// Forgets the position: the cursor is on no entry, and stays open.
+    pub fn clear_cursor(&mut self, cursor: CursorId) {
+        if let Ok(cursor) = self.cursors.get_mut(cursor) {
+            cursor.forget(&mut self.store);
+        }
+    }
+
+    /// Whether the cursor is no longer on the entry it was left on: that was deleted, or there
+    /// was none.
+    ///
+    /// # Errors
+    /// Those of searching for the entry again.
+    pub fn cursor_has_moved(&mut self, cursor: CursorId) -> Result<bool> {
+        self.move_cursor(cursor, Cursor::has_moved)
+    }
+
+    /// What there is to know about the cursor's page, or the page `up` levels above it.
+    ///
+    /// # Errors
+    /// [`State`](Error::State) if `up` leads above the root; [`Corrupt`](Error::Corrupt).
+    pub fn cursor_info(&mut self, cursor: CursorId, up: u32) -> Result<CursorInfo> {
+        self.with_cursor(cursor, |cursor, store| cursor.info(store, up as usize))
+    }
+
+    /// The overflow pages of the entry, in chain order.
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
+    pub fn overflow_pages(&mut self, cursor: CursorId) -> Result<Vec<PageNumber>> {
+        self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store))
+    }
+
+    /// All open cursors, the most recently opened first.
+    pub fn cursors(&self) -> Vec<CursorSummary> {
+        let mut list: Vec<CursorSummary> = self
+            .cursors
+            .iter()
+            .map(|(id, cursor)| {
+                let level = cursor.path.last();
+                CursorSummary {
+                    id,
+                    root: cursor.root,
+                    writable: cursor.writable,
+                    page: level.map_or(0, |level| self.store.pager.number(level.page).get()),
+                    index: level.map_or(0, |level| level.index as u32),
+                    at_end: !cursor.is_on_cell(&self.store),
+                }
+            })
+            .collect();
+        list.sort_by_key(|cursor| std::cmp::Reverse(cursor.id));
+        list
+    }
+}
+
+impl Cursor {
+    /// After a failed move the cursor is on no entry.
+    fn settle<T>(&mut self, store: &mut Store, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.forget(store);
+        }
+        result
+    }
+
+    fn info(&self, store: &Store, up: usize) -> Result<CursorInfo> {
+        let at = (self.path.len().checked_sub(up + 1))
+            .ok_or(Error::State("no page that many levels above the cursor"))?;
+        let level = self.path[at];
+        let node = store.node(level.page);
+        let parent = match at.checked_sub(1).map(|above| self.path[above].page) {
+            // The child of a page 1 without cells counts as a root.
+            Some(parent) if store.node(parent).cell_count() > 0 => store.pager.number(parent).get(),
+            _ => 0,
+        };
+        let mut info = CursorInfo {
+            page: store.pager.number(level.page).get(),
+            index: level.index as u32,
+            cells: node.cell_count() as u32,
+            free_bytes: node.free_bytes()? as u32,
+            free_blocks: node.free_block_count()? as u32,
+            parent,
+            ..CursorInfo::default()
+        };
+        if level.index < node.cell_count() {
+            let cell = node.cell(level.index)?;
+            info.cell_size = cell.size as u32;
+            info.data_size = cell.data;
+            info.header_size = cell.header as u32;
+            info.local_size = cell.local.len() as u32;
+        }
+        Ok(info)
+    }
+}

@@ -1,0 +1,145 @@
+//! One cell: which fields it has on which kind of page, and reading them.
+//!
+//! | kind | fields in order |
+//! | --- | --- |
+//! | `0d`, `0c` | data length, integer key, local data, \[overflow page\] |
+//! | `05`, `04` | child, integer key |
+//! | `0a` | key length, local key, \[overflow page\] |
+//! | `02` | child, key length, local key, \[overflow page\] |
+//! | `08` | data length, key length, local part of key and data, \[overflow page\] |
+//! | `00` | child, then as `08` |
+//! | `09` | data length, integer key, local data, \[overflow page\] |
+//! | `01` | child, then as `09` |
+//! | `0b`, `0e`, `0f` | integer key |
+//! | `03`, `06`, `07` | child, integer key |
+//!
+//! Lengths and integer keys are varints; child and overflow page are 4 bytes. The overflow page is
+//! there if the payload is longer than its local part. A cell takes at least 4 bytes: a shorter
+//! one is padded. Source: SQLite file format, "B-tree Cell Format"; kinds other than `02`, `05`,
+//! `0a` and `0d` are those of 2006.
+
+use super::NodeKind;
+use crate::btree::store::PageFormat;
+use crate::error::{Error, Result};
+use crate::format::bytes::{slice, u32_at};
+use crate::format::varint;
+
+/// The fewest bytes that a cell takes on a page.
+pub(super) const SIZE_MIN: usize = 4;
+
+const CUT_SHORT: Error = Error::corrupt("cell reaches beyond the page");
+
+/// One cell, decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell<'a> {
+    /// Left child, on interior pages (0 on leaves).
+    pub(crate) child: u32,
+    /// The key of an integer tree, else the length of the key in bytes.
+    pub(crate) key: i64,
+    /// Bytes of payload in all: key (byte-string trees) and data.
+    pub(crate) payload: u32,
+    /// Bytes of data.
+    pub(crate) data: u32,
+    /// Bytes of the cell ahead of the payload: child pointer and integers.
+    pub(crate) header: usize,
+    /// The part of the payload on this page.
+    pub(crate) local: &'a [u8],
+    /// First overflow page, 0 if there is none.
+    pub(crate) overflow: u32,
+    /// Bytes that the cell takes on the page, at least 4.
+    pub(crate) size: usize,
+}
+
+/// Which fields the cells of a page have; follows from its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Layout {
+    /// Bytes of the child pointer: 4 or 0.
+    child: u8,
+    /// A data length comes first.
+    data: bool,
+    /// The key is an integer, not a length.
+    integer: bool,
+    /// Payload is cut by the rule for table leaves.
+    table_leaf: bool,
+}
+
+impl Layout {
+    /// The layout of pages of this kind.
+    pub(super) fn of(kind: NodeKind) -> Layout {
+        Layout {
+            child: if kind.is_leaf() { 0 } else { 4 },
+            data: kind.has_data(),
+            integer: kind.has_integer_keys(),
+            table_leaf: kind.is_leaf_data() && kind.is_leaf(),
+        }
+    }
+}
+
+/// Decodes the cell at the start of `bytes`.
+///
+/// # Errors
+/// [`Error::Corrupt`] if `bytes` ends before the cell does; padding may be missing.
+#[inline]
+pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -> Result<Cell<'a>> {
+    let mut at = usize::from(layout.child);
+    let child = if at == 0 { 0 } else { u32_at(bytes, 0)? };
+    let mut data = 0;
+    if layout.data {
+        let (value, length) = varint_at(bytes, at)?;
+        data = value as u32;
+        at += length;
+    }
+    let (key, length) = varint_at(bytes, at)?;
+    let header = at + length;
+    let (key, payload) = if layout.integer {
+        (key as i64, data)
+    } else {
+        // Lengths count modulo 2^32.
+        let key = key as u32;
+        let both = key.checked_add(data).ok_or(Error::corrupt("payload is too long"))?;
+        (i64::from(key), both)
+    };
+    let kept = format.local_size(payload as usize, layout.table_leaf);
+    let local = slice(bytes, header, kept).map_err(|_| CUT_SHORT)?;
+    let end = header + kept;
+    let (overflow, end) = if kept == payload as usize {
+        (0, end)
+    } else {
+        (u32_at(bytes, end).map_err(|_| CUT_SHORT)?, end + 4)
+    };
+    Ok(Cell { child, key, payload, data, header, local, overflow, size: end.max(SIZE_MIN) })
+}
+
+/// The integer key of the cell at the start of `bytes`, and nothing else of it.
+#[inline]
+pub(super) fn integer_key(bytes: &[u8], layout: Layout) -> Result<i64> {
+    let mut at = usize::from(layout.child);
+    if layout.data {
+        at += varint_length(bytes, at)?;
+    }
+    varint_at(bytes, at).map(|(key, _)| key as i64)
+}
+
+/// The varint at `at`, and its length.
+#[inline]
+fn varint_at(bytes: &[u8], at: usize) -> Result<(u64, usize)> {
+    let tail = bytes.get(at..).unwrap_or_default();
+    match *tail {
+        [a, ..] if a < 0x80 => Ok((u64::from(a), 1)),
+        [a, b, ..] if b < 0x80 => Ok((u64::from(a & 0x7f) << 7 | u64::from(b), 2)),
+        [a, b, c, ..] if c < 0x80 => {
+            Ok((u64::from(a & 0x7f) << 14 | u64::from(b & 0x7f) << 7 | u64::from(c), 3))
+        }
+        _ => varint::decode(tail).ok_or(CUT_SHORT),
+    }
+}
+
+/// The length of the varint at `at`.
+#[inline]
+fn varint_length(bytes: &[u8], at: usize) -> Result<usize> {
+    match *bytes.get(at..).unwrap_or_default() {
+        [a, ..] if a < 0x80 => Ok(1),
+        [_, b, ..] if b < 0x80 => Ok(2),
+        _ => varint_at(bytes, at).map(|(_, length)| length),
+    }
+}

@@ -1,0 +1,232 @@
+//! Changing a node: insert and remove a cell, park the one that does not fit.
+
+use super::cell::SIZE_MIN;
+use super::header::field;
+use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, header_start};
+use crate::error::{Error, Result};
+use crate::format::PageNumber;
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut, u16_at};
+
+impl NodeMut<'_> {
+    /// Formats the page as an empty node of type `kind` (page 1 keeps its file header; reserved
+    /// bytes are kept). Parked cells are forgotten; an interior page has no right child yet. Marks
+    /// the page ready.
+    pub(crate) fn initialize(&mut self, number: PageNumber, kind: NodeKind) {
+        self.info.parked.clear();
+        self.info.describe(header_start(number), kind);
+        self.info.ready = true;
+        let header = self.info.header();
+        let length = kind.header_length();
+        if let Some(bytes) = self.bytes.get_mut(header..header + length) {
+            bytes.fill(0);
+            if let Some(first) = bytes.first_mut() {
+                *first = kind.byte();
+            }
+        }
+        // Cannot fail: a page is longer than its header.
+        let _ = self.reset_body();
+    }
+
+    /// Makes the body empty: no cells, all of it one gap.
+    fn reset_body(&mut self) -> Result<()> {
+        let header = self.info.header();
+        put_u16(self.bytes, header + field::FIRST_FREE, 0)?;
+        put_u16(self.bytes, header + field::CELL_COUNT, 0)?;
+        put_u8(self.bytes, header + field::FRAGMENTS, 0)?;
+        self.info.cells = 0;
+        self.info.free = (self.format.usable - self.info.pointers_end()) as u32;
+        self.set_content(self.format.usable)
+    }
+
+    /// Formats the page as `kind` and fills it with `cells`, in order, packed at the end of the
+    /// page, the first cell last in memory (as a fresh page grows).
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if they do not fit; the page is then not usable.
+    pub(crate) fn rebuild<'c>(
+        &mut self,
+        number: PageNumber,
+        kind: NodeKind,
+        cells: &mut dyn Iterator<Item = &'c [u8]>,
+    ) -> Result<()> {
+        const FULL: Error = Error::Internal("cells do not fit on the page");
+        self.initialize(number, kind);
+        let header = self.info.header();
+        let mut pointer = usize::from(self.info.pointers);
+        let mut content = self.format.usable;
+        let mut count = 0u16;
+        for cell in cells {
+            let size = cell.len().max(SIZE_MIN);
+            content = content.checked_sub(size).filter(|&at| at >= pointer + 2).ok_or(FULL)?;
+            write_cell(self.bytes, content, cell)?;
+            put_u16(self.bytes, pointer, content as u16)?;
+            pointer += 2;
+            count += 1;
+        }
+        put_u16(self.bytes, header + field::CELL_COUNT, count)?;
+        self.set_content(content)?;
+        self.info.cells = count;
+        self.info.free = (content - pointer) as u32;
+        Ok(())
+    }
+
+    /// Inserts `cell` (complete with its child pointer) at `index`, or parks a copy of it if it
+    /// does not fit or another is parked already. `index` counts parked cells.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the free space is not what the page says; [`Error::NoMemory`].
+    pub(crate) fn insert(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        let size = cell.len().max(SIZE_MIN);
+        let count = usize::from(self.info.cells);
+        if !self.info.parked.is_empty() || size + 2 > self.info.free as usize {
+            return self.info.park(index, cell);
+        }
+        if index > count {
+            return Err(Error::Internal("no such place on the page"));
+        }
+        let at = self.allocate(size)?;
+        write_cell(self.bytes, at, cell)?;
+        let pointer = self.info.pointer_position(index);
+        let behind = 2 * (count - index);
+        slice_mut(self.bytes, pointer, behind + 2)?.copy_within(..behind, 2);
+        put_u16(self.bytes, pointer, at as u16)?;
+        self.info.free -= (size + 2) as u32;
+        self.set_count(count + 1)
+    }
+
+    /// Removes cell `index` of the body. No cell may be parked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area, or is free already.
+    pub(crate) fn remove(&mut self, index: usize) -> Result<()> {
+        if !self.info.parked.is_empty() {
+            return Err(Error::Internal("a cell is parked"));
+        }
+        let size = self.node().cell(index)?.size;
+        let pointer = self.info.pointer_position(index);
+        let at = usize::from(u16_at(self.bytes, pointer)?);
+        let count = usize::from(self.info.cells);
+        if count == 1 {
+            return self.reset_body();
+        }
+        let free = self.info.free as usize + size + 2;
+        if free > self.format.usable - (self.info.pointers_end() - 2) {
+            return Err(Error::corrupt("free bytes are miscounted"));
+        }
+        self.release(at, at + size)?;
+        let behind = 2 * (count - index - 1);
+        slice_mut(self.bytes, pointer, behind + 2)?.copy_within(2.., 0);
+        self.info.free = free as u32;
+        self.set_count(count - 1)
+    }
+
+    fn set_count(&mut self, count: usize) -> Result<()> {
+        self.info.cells = count as u16;
+        put_u16(self.bytes, self.info.header() + field::CELL_COUNT, count as u16)
+    }
+
+    /// Replaces the bytes of cell `index` of the body by `cell`, which takes just as many.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the old cell does not lie within the content area.
+    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        let old = self.node().cell(index)?.size;
+        if old != cell.len().max(SIZE_MIN) {
+            return Err(Error::Internal("cells of different sizes"));
+        }
+        let at = self.node().cell_position(index)?;
+        write_cell(self.bytes, at, cell)
+    }
+
+    /// Replaces the child pointer of cell `index` (parked ones counted; `total_count()`: the
+    /// right child).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area.
+    pub(crate) fn set_child(&mut self, index: usize, child: PageNumber) -> Result<()> {
+        if self.info.kind.is_leaf() {
+            return Err(Error::Internal("a leaf has no children"));
+        }
+        if index == self.node().total_count() {
+            return self.set_right_child(child);
+        }
+        let mut body = index;
+        for parked in &mut self.info.parked {
+            if parked.index == index {
+                return put_u32(&mut parked.bytes, 0, child.get());
+            }
+            if parked.index < index {
+                body -= 1;
+            }
+        }
+        self.node().cell(body)?;
+        let at = self.node().cell_position(body)?;
+        put_u32(self.bytes, at, child.get())
+    }
+
+    /// Replaces the right child.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] on a leaf.
+    pub(crate) fn set_right_child(&mut self, child: PageNumber) -> Result<()> {
+        if self.info.kind.is_leaf() {
+            return Err(Error::Internal("a leaf has no children"));
+        }
+        put_u32(self.bytes, self.info.header() + field::RIGHT_CHILD, child.get())
+    }
+
+    /// Replaces the first overflow page of cell `index` of the body.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area or has no such page.
+    pub(crate) fn set_overflow(&mut self, index: usize, first: PageNumber) -> Result<()> {
+        let node = self.node();
+        let cell = node.cell(index)?;
+        if cell.overflow == 0 {
+            return Err(Error::corrupt("cell without overflow pages"));
+        }
+        let at = node.cell_position(index)? + cell.header + cell.local.len();
+        put_u32(self.bytes, at, first.get())
+    }
+
+    /// Takes the parked cells away from the page, to be put on another (balance deeper).
+    pub(crate) fn take_parked(&mut self) -> Vec<ParkedCell> {
+        std::mem::take(&mut self.info.parked)
+    }
+
+    /// The reverse of [`NodeMut::take_parked`].
+    pub(crate) fn put_parked(&mut self, parked: Vec<ParkedCell>) {
+        self.info.parked = parked;
+    }
+}
+
+impl NodeInfo {
+    /// Keeps a copy of `cell` aside, as number `index` of all cells (N4).
+    fn park(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        let size = cell.len().max(SIZE_MIN);
+        if index > usize::from(self.cells) + self.parked.len() {
+            return Err(Error::Internal("no such place on the page"));
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        bytes.extend_from_slice(cell);
+        bytes.resize(size, 0);
+        let place = self.parked.partition_point(|parked| parked.index < index);
+        self.parked.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        for parked in self.parked.iter_mut().skip(place) {
+            parked.index += 1;
+        }
+        self.parked.insert(place, ParkedCell { index, bytes });
+        Ok(())
+    }
+}
+
+/// Copies `cell` to `at`, padded with zeros to the smallest size that a cell may have.
+#[inline]
+fn write_cell(bytes: &mut [u8], at: usize, cell: &[u8]) -> Result<()> {
+    slice_mut(bytes, at, cell.len())?.copy_from_slice(cell);
+    if cell.len() < SIZE_MIN {
+        slice_mut(bytes, at + cell.len(), SIZE_MIN - cell.len())?.fill(0);
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! A disk that fails the n-th call, once or for good, or is full.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::{DeviceTraits, File, Hint, LockLevel, OpenRequest, Opened, SyncKind, Vfs};
+use crate::error::Result;
+
+mod knobs;
+
+pub use knobs::{Arguments, FaultKnobs, LoggedCall, OpKind, PlannedFault, SharedKnobs, Suspension};
+
+/// A disk that lets the calls through to another one, but counts, logs, delays or fails them as
+/// its [`FaultKnobs`] say.
+///
+/// A vectored write counts as one call; a deletion with a directory sync as two. `full_path`,
+/// `random`, `has_moved` and the queries without I/O are passed on unseen. A close cannot fail:
+/// a fault planned for one is used up without effect.
+#[derive(Debug)]
+pub struct FaultVfs {
+    inner: Arc<dyn Vfs>,
+    knobs: SharedKnobs,
+}
+
+impl FaultVfs {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn Vfs>, knobs: impl Into<SharedKnobs>) -> FaultVfs {
+        FaultVfs { inner, knobs: knobs.into() }
+    }
+
+    /// The knobs.
+    pub fn knobs(&self) -> &FaultKnobs {
+        &self.knobs
+    }
+
+    fn before_directory_sync(&self, path: &Path) -> Result<()> {
+        self.knobs.sync_count.fetch_add(1, Relaxed);
+        Ok(self.knobs.before(OpKind::SyncDirectory, Some(path), Arguments::None)?)
+    }
+}
+
+impl Vfs for FaultVfs {
+    fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
+        self.knobs.before(OpKind::Open, path, Arguments::Open(request))?;
+        let opened = self.inner.open(path, request)?;
+        self.knobs.open_file_count.fetch_add(1, Relaxed);
+        if path.is_none() {
+            self.knobs.opentemp_count.fetch_add(1, Relaxed);
+        }
+        let file = FaultFile {
+            inner: opened.file,
+            path: path.map(Path::to_owned),
+            knobs: self.knobs.clone(),
+        };
+        Ok(Opened { file: Box::new(file), read_only: opened.read_only })
+    }
+
+    fn delete(&self, path: &Path, sync_directory: bool) -> Result<()> {
+        self.knobs.before(OpKind::Delete, Some(path), Arguments::None)?;
+        if sync_directory && let Err(strike) = self.before_directory_sync(path) {
+            self.inner.delete(path, false)?;
+            return Err(strike);
+        }
+        self.inner.delete(path, sync_directory)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        self.knobs.before(OpKind::Exists, Some(path), Arguments::None)?;
+        self.inner.exists(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<()> {
+        self.before_directory_sync(path)?;
+        self.inner.sync_directory(path)
+    }
+
+    fn full_path(&self, name: &Path) -> Result<PathBuf> {
+        self.inner.full_path(name)
+    }
+
+    fn random(&self) -> u32 {
+        self.inner.random()
+    }
+}
+
+/// An open file of a [`FaultVfs`].
+#[derive(Debug)]
+struct FaultFile {
+    inner: Box<dyn File>,
+    path: Option<PathBuf>,
+    knobs: SharedKnobs,
+}
+
+impl FaultFile {
+    fn before(&self, kind: OpKind, arguments: Arguments) -> Result<(), knobs::Strike> {
+        self.knobs.before(kind, self.path.as_deref(), arguments)
+    }
+
+    /// Before a write; a torn one does the first half of `pieces` here.
+    fn before_write(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let Err(strike) = self.before(OpKind::Write, Arguments::Range { offset, length }) else {
+            return Ok(());
+        };
+        let mut left = if strike.torn { length / 2 } else { 0 };
+        let mut at = offset;
+        for piece in pieces {
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            let part = piece.get(..count).unwrap_or_default();
+            // The error to report is the simulated one, whatever becomes of the half.
+            if left == 0 || self.inner.write_at(part, at).is_err() {
+                break;
+            }
+            left = left.saturating_sub(count as u64);
+            at = at.saturating_add(count as u64);
+        }
+        Err(strike.error)
+    }
+}
+
+impl File for FaultFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let length = buffer.len() as u64;
+        self.before(OpKind::Read, Arguments::Range { offset, length })?;
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.before_write(&[IoSlice::new(bytes)], offset)?;
+        self.inner.write_at(bytes, offset)
+    }
+
+    fn write_vectored_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        self.before_write(pieces, offset)?;
+        self.inner.write_vectored_at(pieces, offset)
+    }
+
+    fn truncate(&mut self, size: u64) -> Result<()> {
+        self.before(OpKind::Truncate, Arguments::Size(size))?;
+        self.inner.truncate(size)
+    }
+
+    fn sync(&mut self, kind: SyncKind) -> Result<()> {
+        self.knobs.sync_count.fetch_add(1, Relaxed);
+        if kind == SyncKind::Full {
+            self.knobs.fullsync_count.fetch_add(1, Relaxed);
+        }
+        self.before(OpKind::Sync, Arguments::Sync(kind))?;
+        self.inner.sync(kind)
+    }
+
+    fn size(&self) -> Result<u64> {
+        self.before(OpKind::Size, Arguments::None)?;
+        self.inner.size()
+    }
+
+    fn lock(&mut self, level: LockLevel) -> Result<()> {
+        self.before(OpKind::Lock, Arguments::Level(level))?;
+        self.inner.lock(level)
+    }
+
+    fn unlock(&mut self, level: LockLevel) -> Result<()> {
+        self.before(OpKind::Unlock, Arguments::Level(level))?;
+        self.inner.unlock(level)
+    }
+
+    fn lock_level(&self) -> LockLevel {
+        self.inner.lock_level()
+    }
+
+    fn check_reserved_lock(&self) -> Result<bool> {
+        self.before(OpKind::CheckReservedLock, Arguments::None)?;
+        self.inner.check_reserved_lock()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn device(&self) -> DeviceTraits {
+        self.inner.device()
+    }
+
+    fn has_moved(&self) -> Result<bool> {
+        self.inner.has_moved()
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        self.inner.descriptor()
+    }
+
+    fn hint(&mut self, hint: Hint<'_>) {
+        self.inner.hint(hint);
+    }
+}
+
+impl Drop for FaultFile {
+    fn drop(&mut self) {
+        // The file is closed right after, by the drop of `inner`, whatever the knobs say.
+        let _ = self.before(OpKind::Close, Arguments::None);
+        self.knobs.open_file_count.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! `UnixFile`: positioned read and write, truncate, size, sync.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+
+use super::super::{File, LockLevel, SyncKind};
+use super::lock::LockedFile;
+use super::sys::{self, Errno};
+use crate::error::{Error, IoCall, Result};
+
+/// An open file of the machine.
+#[derive(Debug)]
+pub(super) struct UnixFile {
+    file: LockedFile,
+    /// The name it was opened by; `None` if that was removed at once.
+    path: Option<PathBuf>,
+}
+
+impl UnixFile {
+    /// A file just opened, by the name `path` if it keeps one.
+    pub(super) fn new(file: LockedFile, path: Option<PathBuf>) -> UnixFile {
+        UnixFile { file, path }
+    }
+
+    fn write_all(&self, mut bytes: &[u8], mut at: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            let count = sys::write(self.file.descriptor(), bytes, at).map_err(write_error)?;
+            if count == 0 {
+                return Err(Error::Full);
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+            at = at.saturating_add(count as u64);
+        }
+        Ok(())
+    }
+}
+
+fn failed(call: IoCall) -> impl Fn(Errno) -> Error {
+    move |Errno(errno)| match errno {
+        libc::ENOSPC | libc::EDQUOT if matches!(call, IoCall::Write | IoCall::Truncate) => {
+            Error::Full
+        }
+        _ => Error::Io { call, errno },
+    }
+}
+
+fn write_error(errno: Errno) -> Error {
+    failed(IoCall::Write)(errno)
+}
+
+impl File for UnixFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(filled as u64);
+            match sys::read(self.file.descriptor(), rest, at).map_err(failed(IoCall::Read))? {
+                0 => {
+                    rest.fill(0);
+                    break;
+                }
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_all(bytes, offset)
+    }
+
+    fn write_vectored_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let mut pieces = pieces;
+        let mut at = offset;
+        while !pieces.is_empty() {
+            let mut count =
+                sys::write_vectored(self.file.descriptor(), pieces, at).map_err(write_error)?;
+            at = at.saturating_add(count as u64);
+            let offered = pieces.len().min(sys::PIECES_MAX);
+            let mut done = 0;
+            // Every piece that was written in whole, then the rest of one written in part.
+            while let Some(piece) = pieces.get(done).filter(|_| done < offered) {
+                if piece.len() > count {
+                    let rest = piece.get(count..).unwrap_or_default();
+                    self.write_all(rest, at)?;
+                    at = at.saturating_add(rest.len() as u64);
+                    done += 1;
+                    break;
+                }
+                count -= piece.len();
+                done += 1;
+            }
+            pieces = pieces.get(done..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, size: u64) -> Result<()> {
+        sys::truncate(self.file.descriptor(), size).map_err(failed(IoCall::Truncate))
+    }
+
+    fn sync(&mut self, kind: SyncKind) -> Result<()> {
+        match kind {
+            SyncKind::Normal => sys::sync_data(self.file.descriptor()),
+            SyncKind::Full => sys::sync_all(self.file.descriptor()),
+        }
+        .map_err(failed(IoCall::Sync))
+    }
+
+    fn size(&self) -> Result<u64> {
+        let status = sys::status(self.file.descriptor()).map_err(failed(IoCall::Size))?;
+        Ok(if status.size == 1 { 0 } else { status.size })
+    }
+
+    fn lock(&mut self, level: LockLevel) -> Result<()> {
+        self.file.lock(level)
+    }
+
+    fn unlock(&mut self, level: LockLevel) -> Result<()> {
+        self.file.unlock(level)
+    }
+
+    fn lock_level(&self) -> LockLevel {
+        self.file.level()
+    }
+
+    fn check_reserved_lock(&self) -> Result<bool> {
+        self.file.check_reserved_lock()
+    }
+
+    fn has_moved(&self) -> Result<bool> {
+        let Some(path) = &self.path else { return Ok(false) };
+        match sys::status_of(path) {
+            Ok(status) => Ok(status.identity != self.file.identity()),
+            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(true),
+            Err(errno) => Err(failed(IoCall::Size)(errno)),
+        }
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.file.descriptor().get())
+    }
+}

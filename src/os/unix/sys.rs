@@ -1,0 +1,270 @@
+//! Every call to the system, each in a function that returns a `Result`.
+//!
+//! Calls that a signal interrupted are made again. An error is the system's error number;
+//! what it means is decided by the caller, who knows what was attempted.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_int};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// An error number of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errno(pub(super) i32);
+
+/// A descriptor of an open file. A plain number on purpose: closing one drops the locks that the
+/// process has on the file, so it is never done in passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Descriptor(c_int);
+
+impl Descriptor {
+    /// The number.
+    pub(super) fn get(self) -> i32 {
+        self.0
+    }
+}
+
+/// What the engine needs to know about a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Status {
+    /// Device and inode: the identity of the file.
+    pub(super) identity: (u64, u64),
+    /// Size in bytes.
+    pub(super) size: u64,
+    /// Permission bits.
+    pub(super) mode: u32,
+    /// Owner.
+    pub(super) owner: (u32, u32),
+    /// It is a regular file.
+    pub(super) is_regular: bool,
+    /// It is a directory.
+    pub(super) is_directory: bool,
+}
+
+/// The kinds of byte-range lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RangeLock {
+    /// Shared with other read locks.
+    Read,
+    /// Alone.
+    Write,
+    /// None.
+    Unlock,
+}
+
+fn last_errno() -> Errno {
+    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// Turns the −1 convention into a `Result`, and repeats what a signal interrupted.
+fn retry(mut call: impl FnMut() -> isize) -> Result<usize, Errno> {
+    loop {
+        match usize::try_from(call()) {
+            Ok(value) => return Ok(value),
+            Err(_) => match last_errno() {
+                Errno(libc::EINTR) => {}
+                errno => return Err(errno),
+            },
+        }
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
+}
+
+fn position(offset: u64) -> Result<libc::off_t, Errno> {
+    libc::off_t::try_from(offset).map_err(|_| Errno(libc::EFBIG))
+}
+
+/// Opens `path` close-on-exec, never as descriptor 0 to 2: what a program prints must not land in
+/// a database.
+pub(super) fn open(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, Errno> {
+    occupy_standard_descriptors()?;
+    let path = c_path(path)?;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call; `mode` is passed as the
+    // variadic argument that O_CREAT reads.
+    let number = retry(|| unsafe {
+        libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode as libc::c_uint) as isize
+    })?;
+    c_int::try_from(number).map(Descriptor).map_err(|_| Errno(libc::EMFILE))
+}
+
+/// Puts the null device on each of the descriptors 0 to 2 that is closed. Beforehand, because
+/// closing a low descriptor after the fact would drop the process's locks on the file.
+fn occupy_standard_descriptors() -> Result<(), Errno> {
+    for number in 0..3 {
+        // SAFETY: F_GETFD reads no memory of ours.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+            // SAFETY: the path is a NUL-terminated constant.
+            retry(|| unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) as isize })?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes a descriptor. There is no way to try again after an error, so none is reported.
+pub(super) fn close(file: Descriptor) {
+    // SAFETY: close reads no memory of ours.
+    unsafe { libc::close(file.0) };
+}
+
+/// Reads up to `buffer.len()` bytes.
+pub(super) fn read(file: Descriptor, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let offset = position(offset)?;
+    // SAFETY: the buffer is valid for writes of its length.
+    retry(|| unsafe { libc::pread(file.0, buffer.as_mut_ptr().cast(), buffer.len(), offset) })
+}
+
+/// Writes up to `bytes.len()` bytes.
+pub(super) fn write(file: Descriptor, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    let offset = position(offset)?;
+    // SAFETY: the buffer is valid for reads of its length.
+    retry(|| unsafe { libc::pwrite(file.0, bytes.as_ptr().cast(), bytes.len(), offset) })
+}
+
+/// The most pieces that one vectored call takes.
+pub(super) const PIECES_MAX: usize = 1024;
+
+/// Writes the pieces, or the first bytes of them; at most [`PIECES_MAX`] pieces.
+pub(super) fn write_vectored(
+    file: Descriptor,
+    pieces: &[IoSlice<'_>],
+    offset: u64,
+) -> Result<usize, Errno> {
+    let offset = position(offset)?;
+    let count = pieces.len().min(PIECES_MAX) as c_int;
+    // SAFETY: `IoSlice` has the layout of `iovec` (guaranteed on Unix), the array has at least
+    // `count` elements, and each is valid for reads of its length.
+    retry(|| unsafe { libc::pwritev(file.0, pieces.as_ptr().cast(), count, offset) })
+}
+
+/// Sets the size.
+pub(super) fn truncate(file: Descriptor, size: u64) -> Result<(), Errno> {
+    let size = position(size)?;
+    // SAFETY: no memory of ours is involved.
+    retry(|| unsafe { libc::ftruncate(file.0, size) as isize }).map(drop)
+}
+
+/// Makes content and size durable.
+pub(super) fn sync_data(file: Descriptor) -> Result<(), Errno> {
+    // SAFETY: no memory of ours is involved.
+    retry(|| unsafe { libc::fdatasync(file.0) as isize }).map(drop)
+}
+
+/// Makes content and all attributes durable; for a directory, its entries.
+pub(super) fn sync_all(file: Descriptor) -> Result<(), Errno> {
+    // SAFETY: no memory of ours is involved.
+    retry(|| unsafe { libc::fsync(file.0) as isize }).map(drop)
+}
+
+/// Status of an open file.
+pub(super) fn status(file: Descriptor) -> Result<Status, Errno> {
+    let mut buffer = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the buffer has the size and alignment of a `stat`.
+    retry(|| unsafe { libc::fstat(file.0, buffer.as_mut_ptr()) as isize })?;
+    // SAFETY: the call succeeded, so it has filled the buffer.
+    Ok(decode(unsafe { buffer.assume_init_ref() }))
+}
+
+/// Status of the file that `path` leads to.
+pub(super) fn status_of(path: &Path) -> Result<Status, Errno> {
+    let path = c_path(path)?;
+    let mut buffer = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `path` is NUL-terminated; the buffer has the size and alignment of a `stat`.
+    retry(|| unsafe { libc::stat(path.as_ptr(), buffer.as_mut_ptr()) as isize })?;
+    // SAFETY: the call succeeded, so it has filled the buffer.
+    Ok(decode(unsafe { buffer.assume_init_ref() }))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "widths of these fields differ between systems")]
+fn decode(status: &libc::stat) -> Status {
+    let kind = status.st_mode & libc::S_IFMT;
+    Status {
+        identity: (status.st_dev as u64, status.st_ino as u64),
+        size: u64::try_from(status.st_size).unwrap_or(0),
+        mode: status.st_mode as u32 & 0o777,
+        owner: (status.st_uid, status.st_gid),
+        is_regular: kind == libc::S_IFREG,
+        is_directory: kind == libc::S_IFDIR,
+    }
+}
+
+/// Removes a name.
+pub(super) fn unlink(path: &Path) -> Result<(), Errno> {
+    let path = c_path(path)?;
+    // SAFETY: `path` is NUL-terminated.
+    retry(|| unsafe { libc::unlink(path.as_ptr()) as isize }).map(drop)
+}
+
+/// Sets the permission bits.
+pub(super) fn set_mode(file: Descriptor, mode: u32) -> Result<(), Errno> {
+    // SAFETY: no memory of ours is involved.
+    retry(|| unsafe { libc::fchmod(file.0, mode as libc::mode_t) as isize }).map(drop)
+}
+
+/// Sets user and group.
+pub(super) fn set_owner(file: Descriptor, (user, group): (u32, u32)) -> Result<(), Errno> {
+    // SAFETY: no memory of ours is involved.
+    retry(|| unsafe { libc::fchown(file.0, user, group) as isize }).map(drop)
+}
+
+/// Whether the process may do everything.
+pub(super) fn is_superuser() -> bool {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn range(kind: RangeLock, start: u64, length: u64) -> Result<libc::flock, Errno> {
+    // SAFETY: all bytes zero is a valid `flock`.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = match kind {
+        RangeLock::Read => libc::F_RDLCK,
+        RangeLock::Write => libc::F_WRLCK,
+        RangeLock::Unlock => libc::F_UNLCK,
+    } as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = position(start)?;
+    lock.l_len = position(length)?;
+    Ok(lock)
+}
+
+/// Sets the process's lock on a range without waiting; a length of 0 reaches to the end of all
+/// files. Not repeated after a signal: to the caller that is one more way of being busy.
+pub(super) fn set_lock(
+    file: Descriptor,
+    kind: RangeLock,
+    start: u64,
+    length: u64,
+) -> Result<(), Errno> {
+    let lock = range(kind, start, length)?;
+    // SAFETY: F_SETLK reads one `flock`.
+    match unsafe { libc::fcntl(file.0, libc::F_SETLK, &raw const lock) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a lock of another process keeps this one from write-locking the range.
+pub(super) fn is_write_lock_blocked(
+    file: Descriptor,
+    start: u64,
+    length: u64,
+) -> Result<bool, Errno> {
+    let mut lock = range(RangeLock::Write, start, length)?;
+    // SAFETY: F_GETLK reads and writes one `flock`.
+    retry(|| unsafe { libc::fcntl(file.0, libc::F_GETLK, &raw mut lock) as isize })?;
+    Ok(i32::from(lock.l_type) != i32::from(libc::F_UNLCK as libc::c_short))
+}
+
+/// 32 random bits from the system, `None` if it has none to give.
+pub(super) fn random() -> Option<u32> {
+    let mut bytes = [0u8; 4];
+    // SAFETY: the buffer is valid for writes of its length.
+    let count =
+        retry(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }).ok()?;
+    (count == bytes.len()).then(|| u32::from_ne_bytes(bytes))
+}

@@ -1,0 +1,201 @@
+//! Where Tcl enters: every `extern "C"` function of the extension. Panics stop here.
+//!
+//! A panic is a defect of ours. It becomes an error of the command, and the object that was in
+//! use is broken from then on (see `handle`); the host goes on living.
+
+use std::any::Any;
+use std::ffi::{CStr, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Once;
+
+use super::command::{Call, Command, Reply};
+use super::commands;
+use super::handle::Session;
+use super::interp::Interp;
+use super::result_code::Failure;
+use super::sys::{self, TclInterp, TclObj};
+use super::value::Value;
+
+const PACKAGE: &CStr = c"tclbtree";
+const VERSION: &CStr = c"1.0";
+/// The name under which the session hangs on its interpreter.
+const SESSION: &CStr = c"tclbtree";
+
+/// What Tcl keeps for each command of ours. It dies with the command, and the session with the
+/// last of its commands and the interpreter's own reference.
+struct Binding {
+    command: &'static Command,
+    session: Rc<Session>,
+}
+
+/// Entry of the package: `load libtclbtree.so`.
+///
+/// There is no entry for safe interpreters, which must not open files, and none for unloading:
+/// callbacks into the library may stay registered until the process ends.
+///
+/// # Safety
+/// Called by Tcl with a valid interpreter, on the interpreter's thread.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn Tclbtree_Init(interp: *mut TclInterp) -> c_int {
+    // SAFETY: Tcl calls with a valid interpreter.
+    if interp.is_null() || unsafe { sys::attach(interp) }.is_err() {
+        // Without stubs there is no way to leave a message.
+        return sys::TCL_ERROR;
+    }
+    // SAFETY: valid for this call, on its thread, and the stubs were found.
+    let mut token = unsafe { Interp::from_raw(interp) };
+    let outcome = guarded(|| initialize(&mut token));
+    finish(&mut token, outcome.map(|()| Reply::from(())))
+}
+
+fn initialize(interp: &mut Interp<'_>) -> Result<(), Failure> {
+    interp.require_tcl(c"8.6-")?;
+    let session = session_of(interp);
+    for (name, target) in commands::linked_variables() {
+        interp.link(name, target)?;
+    }
+    for command in commands::all() {
+        let binding = Box::new(Binding { command, session: Rc::clone(&session) });
+        let data = Box::into_raw(binding).cast();
+        // SAFETY: a valid interpreter; `data` is what `run` and `forget` expect, and Tcl passes
+        // it to `forget` exactly once.
+        unsafe {
+            let (name, delete) = (command.name.as_ptr(), Some(forget_command as sys::Callback));
+            sys::create_command(interp.raw(), name, run_command, data, delete);
+        }
+    }
+    register_exit_handlers();
+    interp.provide(PACKAGE, VERSION)
+}
+
+/// The session of the interpreter, made if there is none.
+fn session_of(interp: &mut Interp<'_>) -> Rc<Session> {
+    let mut delete = None;
+    // SAFETY: a valid interpreter; the pointer is to a live option.
+    let data = unsafe { sys::get_assoc_data(interp.raw(), SESSION.as_ptr(), &mut delete) };
+    let is_ours = delete.is_some_and(|found| found as usize == forget_session as usize);
+    if !data.is_null() && is_ours {
+        let known = data.cast::<Session>().cast_const();
+        // SAFETY: stored below by `Rc::into_raw`; the interpreter keeps its own reference.
+        return unsafe {
+            Rc::increment_strong_count(known);
+            Rc::from_raw(known)
+        };
+    }
+    let session = Session::new();
+    let data = Rc::into_raw(Rc::clone(&session)).cast_mut().cast();
+    let delete = Some(forget_session as sys::InterpCallback);
+    // SAFETY: a valid interpreter; `forget_session` takes the reference back exactly once.
+    unsafe { sys::set_assoc_data(interp.raw(), SESSION.as_ptr(), delete, data) };
+    session
+}
+
+/// Every command of ours.
+unsafe extern "C" fn run_command(
+    data: *mut c_void,
+    interp: *mut TclInterp,
+    count: c_int,
+    words: *const *mut TclObj,
+) -> c_int {
+    // SAFETY: `data` is the binding of this command; it cannot die before the next call into Tcl,
+    // and what is needed of it later is copied here.
+    let binding = unsafe { &*data.cast::<Binding>() };
+    let (command, session) = (binding.command, Rc::clone(&binding.session));
+    // SAFETY: Tcl passes a valid interpreter and keeps it and the words alive during the call.
+    let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
+    let mut call = Call::new(token, &session, words);
+    let outcome = guarded(|| command.call(&mut call));
+    finish(&mut call.interp, outcome)
+}
+
+/// A command was deleted.
+unsafe extern "C" fn forget_command(data: *mut c_void) {
+    // SAFETY: made by `Box::into_raw` for this command; Tcl calls once.
+    let binding = unsafe { Box::from_raw(data.cast::<Binding>()) };
+    swallowing(|| drop(binding));
+}
+
+/// The interpreter is being deleted: all its databases are closed (C3).
+unsafe extern "C" fn forget_session(data: *mut c_void, _interp: *mut TclInterp) {
+    // SAFETY: made by `Rc::into_raw` for this interpreter; Tcl calls once.
+    let session = unsafe { Rc::from_raw(data.cast::<Session>().cast_const()) };
+    swallowing(|| session.close_all());
+    swallowing(|| drop(session));
+}
+
+/// The end of the process, told by Tcl.
+unsafe extern "C" fn exit_of_tcl(_data: *mut c_void) {
+    swallowing(Session::close_all_of_thread);
+}
+
+/// The end of the process, told by the C library.
+extern "C" fn exit_of_process() {
+    swallowing(Session::close_all_of_thread);
+}
+
+/// Registers for the end of the process, with Tcl and with the C library, because hosts end both
+/// ways. Whoever comes first does the work. Interpreters are not deleted at exit.
+fn register_exit_handlers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: both handlers stay in memory, since the library is never unloaded.
+        unsafe {
+            sys::create_exit_handler(exit_of_tcl, std::ptr::null_mut());
+            sys::at_exit(exit_of_process);
+        }
+    });
+}
+
+/// Leaves the outcome in the interpreter.
+fn finish(interp: &mut Interp<'_>, outcome: Result<Reply, Failure>) -> c_int {
+    match outcome {
+        Ok(Reply(None)) => sys::TCL_OK,
+        Ok(Reply(Some(value))) => {
+            interp.set_result(&value);
+            sys::TCL_OK
+        }
+        Err(failure) => {
+            interp.report(failure);
+            sys::TCL_ERROR
+        }
+    }
+}
+
+/// Runs `body`; a panic in it becomes a failure.
+fn guarded<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(outcome) => outcome,
+        Err(payload) => Err(Failure::panicked(&message_of(payload))),
+    }
+}
+
+/// Runs `body` where nobody can be told of a panic but standard error, which has been.
+fn swallowing(body: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
+        // A payload whose own drop panics must not reach C either.
+        std::mem::forget(payload);
+    }
+}
+
+fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    std::mem::forget(payload);
+    text.unwrap_or_else(|| "panic".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_failure() {
+        for body in [|| panic!("boom"), || panic!("{}", "boom")] as [fn() -> _; 2] {
+            let (text, code) = guarded::<()>(body).unwrap_err().report().unwrap();
+            assert_eq!(text, "SQLITE_INTERNAL");
+            assert_eq!(code[3], "internal error: boom");
+        }
+        swallowing(|| panic!("boom"));
+    }
+}

@@ -1,0 +1,335 @@
+//! Handles: what a script holds in place of a database or a cursor.
+//!
+//! A handle is a word, `btree7` or `btcur12`, from a counter that never repeats in the process
+//! (C1, D133). It is looked up in the [`Session`] of its interpreter and never dereferenced, so a
+//! word that is closed, foreign or invented finds nothing (C2, D127).
+//!
+//! Invariants:
+//!
+//! H1. A cursor is in the table only while its database is: closing a database takes its cursors
+//!     out first.
+//! H2. An object is used through [`InUse`], one at a time. If a panic ends the use, the object
+//!     may be half-changed and is broken for good: every later call on it fails, closing works.
+//! H3. No script can run while an object is in use.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::result_code::Failure;
+use crate::btree::{Btree, CursorId};
+use crate::error::Error;
+use crate::os::{MemoryVfs, Vfs};
+
+const DATABASE_PREFIX: &[u8] = b"btree";
+const CURSOR_PREFIX: &[u8] = b"btcur";
+
+/// The number of the next handle of the process.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// The sessions of this thread's interpreters, to be closed when the process ends.
+    static SESSIONS: RefCell<Vec<Weak<Session>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one interpreter has open.
+#[derive(Debug)]
+pub(super) struct Session {
+    databases: RefCell<Table<Database>>,
+    cursors: RefCell<Table<Cursor>>,
+    /// Names given by `-db`, each with its open databases in the order of opening (D132).
+    clients: RefCell<HashMap<String, Vec<u64>>>,
+    /// The file system behind `-vfs memory`.
+    memory: Arc<dyn Vfs>,
+}
+
+/// A database that a script has open.
+#[derive(Debug)]
+pub(super) struct Database {
+    number: u64,
+    btree: RefCell<Option<Btree>>,
+    broken: Cell<bool>,
+}
+
+/// A cursor that a script has open.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    number: u64,
+    /// The database it is on.
+    pub(super) database: Rc<Database>,
+    /// What the database calls it.
+    pub(super) id: CursorId,
+}
+
+/// A database in use; see invariant H2.
+#[derive(Debug)]
+pub(super) struct InUse<'a> {
+    btree: RefMut<'a, Btree>,
+    broken: &'a Cell<bool>,
+}
+
+impl Session {
+    /// An empty session, closed at the latest when the process ends.
+    pub(super) fn new() -> Rc<Session> {
+        let session = Rc::new(Session {
+            databases: RefCell::default(),
+            cursors: RefCell::default(),
+            clients: RefCell::default(),
+            memory: Arc::new(MemoryVfs::new()),
+        });
+        SESSIONS.with_borrow_mut(|sessions| {
+            sessions.retain(|known| known.strong_count() > 0);
+            sessions.push(Rc::downgrade(&session));
+        });
+        session
+    }
+
+    /// Closes what the interpreters of the calling thread have open. Does nothing when the thread
+    /// is too far in its end to know.
+    pub(super) fn close_all_of_thread() {
+        let sessions = SESSIONS.try_with(|sessions| sessions.take()).unwrap_or_default();
+        for session in sessions.iter().filter_map(Weak::upgrade) {
+            session.close_all();
+        }
+    }
+
+    /// The file system behind `-vfs memory`.
+    pub(super) fn memory(&self) -> Arc<dyn Vfs> {
+        Arc::clone(&self.memory)
+    }
+
+    /// Takes a new database in, for a client if it has one, and returns its handle.
+    pub(super) fn add_database(&self, btree: Btree, client: Option<String>) -> String {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let database =
+            Database { number, btree: RefCell::new(Some(btree)), broken: Cell::new(false) };
+        self.databases.borrow_mut().insert(number, Rc::new(database));
+        if let Some(client) = client {
+            self.clients.borrow_mut().entry(client).or_default().push(number);
+        }
+        database_handle(number)
+    }
+
+    /// The handle of the database that `client` opened as its `index`-th; the outer `None` if
+    /// there is no such client.
+    pub(super) fn database_of_client(&self, client: &str, index: i32) -> Option<Option<String>> {
+        let clients = self.clients.borrow();
+        let numbers = clients.get(client)?;
+        let number = usize::try_from(index).ok().and_then(|index| numbers.get(index));
+        Some(number.map(|&number| database_handle(number)))
+    }
+
+    /// The database with this handle.
+    ///
+    /// # Errors
+    /// `no such btree: "X"`.
+    pub(super) fn database(&self, handle: &[u8]) -> Result<Rc<Database>, Failure> {
+        let databases = self.databases.borrow();
+        let found = number_of(handle, DATABASE_PREFIX).and_then(|number| databases.get(&number));
+        found.cloned().ok_or_else(|| no_such("btree", handle))
+    }
+
+    /// Closes a database and its cursors.
+    pub(super) fn close_database(&self, database: &Database) {
+        let number = database.number;
+        self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
+        self.databases.borrow_mut().remove(&number);
+        self.clients.borrow_mut().retain(|_, numbers| {
+            numbers.retain(|&known| known != number);
+            !numbers.is_empty()
+        });
+        database.close();
+    }
+
+    /// Takes a new cursor in and returns its handle.
+    pub(super) fn add_cursor(&self, database: Rc<Database>, id: CursorId) -> String {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.cursors.borrow_mut().insert(number, Rc::new(Cursor { number, database, id }));
+        cursor_handle(number)
+    }
+
+    /// The cursor with this handle.
+    ///
+    /// # Errors
+    /// `no such cursor: "X"`.
+    #[inline]
+    pub(super) fn cursor(&self, handle: &[u8]) -> Result<Rc<Cursor>, Failure> {
+        let cursors = self.cursors.borrow();
+        let found = number_of(handle, CURSOR_PREFIX).and_then(|number| cursors.get(&number));
+        found.cloned().ok_or_else(|| no_such("cursor", handle))
+    }
+
+    /// Takes a cursor out; its handle is dead from here on.
+    pub(super) fn remove_cursor(&self, cursor: &Cursor) {
+        self.cursors.borrow_mut().remove(&cursor.number);
+    }
+
+    /// The handle of the cursor that `database` calls `id`.
+    pub(super) fn cursor_handle(&self, database: &Database, id: CursorId) -> Option<String> {
+        let cursors = self.cursors.borrow();
+        let mut known = cursors.values();
+        let found =
+            known.find(|cursor| cursor.id == id && cursor.database.number == database.number);
+        found.map(|cursor| cursor_handle(cursor.number))
+    }
+
+    /// Closes everything; open transactions are rolled back (C3).
+    pub(super) fn close_all(&self) {
+        self.cursors.borrow_mut().clear();
+        self.clients.borrow_mut().clear();
+        let databases = self.databases.take();
+        for database in databases.values() {
+            database.close();
+        }
+    }
+}
+
+impl Database {
+    /// Takes the database into use.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if a panic has left it half-changed, or if it is in use.
+    #[inline]
+    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
+        if self.broken.get() {
+            return Err(Error::Internal("a defect has left this database unusable"));
+        }
+        let slot = self.btree.try_borrow_mut().map_err(|_| Error::Internal("database in use"))?;
+        match RefMut::filter_map(slot, Option::as_mut) {
+            Ok(btree) => Ok(InUse { btree, broken: &self.broken }),
+            Err(_) => Err(Error::Internal("the database is closed")),
+        }
+    }
+
+    /// Whether both are the same database.
+    pub(super) fn is(&self, other: &Database) -> bool {
+        self.number == other.number
+    }
+
+    /// Closes the database, whatever state it is in. Errors are swallowed, as is a panic: there
+    /// is nothing left that it could harm.
+    fn close(&self) {
+        let Ok(mut slot) = self.btree.try_borrow_mut() else { return };
+        if let Some(btree) = slot.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| btree.close()));
+        }
+    }
+}
+
+impl Cursor {
+    /// Takes the cursor's database into use.
+    ///
+    /// # Errors
+    /// As [`Database::enter`].
+    #[inline]
+    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
+        self.database.enter()
+    }
+}
+
+impl Deref for InUse<'_> {
+    type Target = Btree;
+
+    fn deref(&self) -> &Btree {
+        &self.btree
+    }
+}
+
+impl DerefMut for InUse<'_> {
+    fn deref_mut(&mut self) -> &mut Btree {
+        &mut self.btree
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.broken.set(true);
+        }
+    }
+}
+
+/// The handle of a database.
+fn database_handle(number: u64) -> String {
+    format!("btree{number}")
+}
+
+/// The handle of a cursor.
+fn cursor_handle(number: u64) -> String {
+    format!("btcur{number}")
+}
+
+/// The number in a handle, if it is written as we write it.
+#[inline]
+fn number_of(handle: &[u8], prefix: &[u8]) -> Option<u64> {
+    let digits = handle.strip_prefix(prefix)?;
+    let (&first, _) = digits.split_first()?;
+    if first == b'0' {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, &digit| {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+fn no_such(kind: &str, handle: &[u8]) -> Failure {
+    let handle = String::from_utf8_lossy(&super::value::to_utf8(handle)).into_owned();
+    let text = format!("no such {kind}: \"{handle}\"");
+    Failure::message(text, &["TCL", "LOOKUP", &kind.to_uppercase(), &handle])
+}
+
+/// Numbers of handles to objects.
+type Table<T> = HashMap<u64, Rc<T>, BuildHasherDefault<NumberHasher>>;
+
+/// A hash of one number: a multiplication spreads what a counter counts.
+#[derive(Debug, Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_spelling_is_a_handle() {
+        assert_eq!(number_of(b"btree7", DATABASE_PREFIX), Some(7));
+        assert_eq!(number_of(b"btcur18446744073709551615", CURSOR_PREFIX), Some(u64::MAX));
+        for junk in ["", "btree", "btree07", "btree0", "btree+7", "btree7 ", " btree7", "Btree7"] {
+            assert_eq!(number_of(junk.as_bytes(), DATABASE_PREFIX), None, "{junk}");
+        }
+        assert_eq!(number_of(b"btcur18446744073709551616", CURSOR_PREFIX), None);
+        assert_eq!(number_of(b"btcur7", DATABASE_PREFIX), None);
+    }
+
+    #[test]
+    fn a_dead_handle_is_named_in_the_error() {
+        let failure = Session::new().database(b"junk").unwrap_err();
+        let (text, code) = failure.report().unwrap();
+        assert_eq!(text, "no such btree: \"junk\"");
+        assert_eq!(code, ["TCL", "LOOKUP", "BTREE", "junk"]);
+    }
+}

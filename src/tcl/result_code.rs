@@ -1,0 +1,89 @@
+//! Errors as a script sees them: the result of the failed command, and `errorCode`.
+
+use crate::error::Error;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The engine refused: the result is the name of the code, `errorCode` is
+    /// `SQLITE CODE extended-code text`.
+    Engine(Error),
+    /// There is nothing left to do: `SQLITE_DONE`, which is no error of the engine.
+    Done,
+    /// A message of the command itself, with the words of `errorCode`.
+    Message {
+        /// The result.
+        text: String,
+        /// The words of `errorCode`.
+        code: Vec<String>,
+    },
+    /// The number of words is wrong.
+    WrongArgumentCount,
+    /// Tcl has left result and `errorCode` in the interpreter already.
+    Raised,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Engine(error)
+    }
+}
+
+impl Failure {
+    /// A message of the command itself; `code` are the words of `errorCode`.
+    pub(super) fn message(text: impl Into<String>, code: &[&str]) -> Failure {
+        let code = code.iter().map(|&word| word.to_owned()).collect();
+        Failure::Message { text: text.into(), code }
+    }
+
+    /// An integer that the command cannot take, in Tcl's own words for it.
+    pub(super) fn too_large() -> Failure {
+        let text = "integer value too large to represent";
+        Failure::message(text, &["ARITH", "IOVERFLOW", text])
+    }
+
+    /// A panic stopped at the boundary: a defect of ours, never a way of reporting errors.
+    pub(super) fn panicked(message: &str) -> Failure {
+        let text = format!("internal error: {message}");
+        Failure::message("SQLITE_INTERNAL", &["SQLITE", "SQLITE_INTERNAL", "2", &text])
+    }
+
+    /// The result of the command and the words of `errorCode`; `None` where Tcl makes them.
+    pub(super) fn report(self) -> Option<(String, Vec<String>)> {
+        match self {
+            Failure::Engine(error) => {
+                let code = error.code();
+                Some((code.name.to_owned(), engine_code(code.name, code.extended, &error)))
+            }
+            Failure::Done => {
+                Some(("SQLITE_DONE".to_owned(), engine_code("SQLITE_DONE", 101, &"nothing to do")))
+            }
+            Failure::Message { text, code } => Some((text, code)),
+            Failure::WrongArgumentCount | Failure::Raised => None,
+        }
+    }
+}
+
+fn engine_code(name: &str, extended: u32, text: &dyn std::fmt::Display) -> Vec<String> {
+    vec!["SQLITE".to_owned(), name.to_owned(), extended.to_string(), text.to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_error_is_its_name_and_four_words() {
+        let (text, code) = Failure::from(Error::Busy).report().unwrap();
+        assert_eq!(text, "SQLITE_BUSY");
+        assert_eq!(code, ["SQLITE", "SQLITE_BUSY", "5", "database is locked"]);
+        let (text, code) = Failure::from(Error::BusyRecovery).report().unwrap();
+        assert_eq!((text.as_str(), code[2].as_str()), ("SQLITE_BUSY", "261"));
+    }
+
+    #[test]
+    fn done_is_reported_like_a_code() {
+        let (text, code) = Failure::Done.report().unwrap();
+        assert_eq!((text.as_str(), code[2].as_str()), ("SQLITE_DONE", "101"));
+    }
+}
