@@ -142,9 +142,9 @@ macro_rules! slots {
             /// [`attach`] succeeded; the arguments are what Tcl's manual asks for.
             #[inline]
             pub(super) unsafe fn $name($($arg: $type),*) $(-> $result)? {
+                type Function = unsafe extern "C" fn($($type),*) $(-> $result)?;
                 // SAFETY: the slot has this signature in the versions it is called for.
-                let function: unsafe extern "C" fn($($type),*) $(-> $result)? =
-                    unsafe { slot($slot) };
+                let function: Function = unsafe { slot($slot) };
                 // SAFETY: by the caller's promise.
                 unsafe { function($($arg),*) }
             }
