@@ -15,6 +15,7 @@ mod entry;
 mod help;
 mod inspect;
 mod open;
+mod os;
 mod record;
 mod settings;
 mod simulate;
@@ -37,8 +38,8 @@ pub(super) fn memory_disk() -> Arc<dyn Vfs> {
     simulate::memory_disk()
 }
 
-const TABLES: [&[Command]; 7] =
-    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS];
+const TABLES: [&[Command]; 8] =
+    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS];
 
 const DATABASES: &[Command] = &[
     Command::new(
@@ -421,6 +422,37 @@ const RECORDS: &[Command] = &[
         record::make,
     ),
     Command::new(c"btree_parse_record", 1..=1, c"BYTES", "decodes a record", record::parse),
+];
+
+const DISKS: &[Command] = &[
+    Command::new(
+        c"os_log",
+        0..=1,
+        c"?on|off|get|clear?",
+        "the calls to the disk: {OP FILE ARGUMENTS THREAD ERROR} each",
+        os::log,
+    ),
+    Command::new(
+        c"os_fail",
+        2..=6,
+        c"OP N ?-persist? ?-torn? ?-code CODE?",
+        "makes the N-th next call to the disk fail; 0 ends it",
+        os::fail,
+    ),
+    Command::new(
+        c"os_stall",
+        2..=2,
+        c"OP MS",
+        "makes calls to the disk slow; 0 ends it",
+        os::stall,
+    ),
+    Command::new(
+        c"os_crash",
+        1..=3,
+        c"N ?-unsynced keep?",
+        "ends the process at the N-th next call to the disk",
+        os::crash,
+    ),
 ];
 
 #[cfg(test)]

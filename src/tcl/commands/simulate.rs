@@ -42,6 +42,11 @@ pub(super) fn variables() -> impl Iterator<Item = (&'static CStr, &'static Atomi
     .into_iter()
 }
 
+/// Faults and counters of every disk here.
+pub(super) fn knobs() -> &'static FaultKnobs {
+    &KNOBS
+}
+
 /// The machine's disk; one for all interpreters, as its files are.
 pub(super) fn disk() -> Arc<dyn Vfs> {
     Arc::clone(&DISK)
