@@ -1,0 +1,44 @@
+# Runs every *.test beside this file, each in a fresh process, and adds up the results.
+# Run it with: tclsh test/all.tcl ?PATTERN ...?  (patterns of file names, default *.test)
+
+# The four counts of tcltest's closing line, or an empty list if a file ended without one.
+proc counts {output} {
+    set pattern {Total\s+(\d+)\s+Passed\s+(\d+)\s+Skipped\s+(\d+)\s+Failed\s+(\d+)}
+    if {[regexp $pattern $output -> total passed skipped failed]} {
+        return [list $passed $failed $skipped]
+    }
+    return {}
+}
+
+# Run one file and print its closing line, preceded by whatever it had to say when it failed.
+proc run {file} {
+    set started [clock milliseconds]
+    set crashed [catch {exec [info nameofexecutable] $file 2>@1 <@stdin} output]
+    set seconds [format %.1f [expr {([clock milliseconds] - $started) / 1000.0}]]
+    set name [file tail $file]
+    set result [counts $output]
+    if {$result eq ""} {
+        puts "$output\n$name: ended without a summary"
+        return {0 1 0}
+    }
+    lassign $result passed failed skipped
+    if {$failed > 0 || $crashed} {puts $output}
+    if {$crashed && $failed == 0} {incr failed}
+    puts "$name: $passed passed, $failed failed, $skipped skipped, $seconds s"
+    flush stdout
+    return [list $passed $failed $skipped]
+}
+
+set here [file dirname [file normalize [info script]]]
+set patterns [expr {[llength $argv] ? $argv : "*.test"}]
+set passed 0
+set failed 0
+set skipped 0
+foreach file [lsort [glob -directory $here {*}$patterns]] {
+    lassign [run $file] p f s
+    incr passed $p
+    incr failed $f
+    incr skipped $s
+}
+puts "$passed passed, $failed failed, $skipped skipped"
+exit [expr {$failed > 0}]

@@ -1,0 +1,427 @@
+# Common set-up of the script tests: loads the extension, gives each test file a directory of
+# its own, and checks after every test that nothing leaked and every database left is sound.
+#
+# A test file sources this file, runs its tests with `-cleanup done` and ends with `finish`.
+# Environment: TCLBTREE_LIBRARY names a shared library to load instead of the built package,
+# TCLBTREE_TEST_DIR a directory for the scratch files (default: TMPDIR or /tmp).
+
+package require Tcl 8.6-
+package require tcltest 2.3
+
+namespace eval tester {
+    variable root [file dirname [file dirname [file normalize [info script]]]]
+    variable script [file normalize [info script]]
+    variable handles {}     ;# every handle btree_open gave to the running test
+    variable cursors {}     ;# every cursor btree_cursor gave to the running test
+    variable peers {}       ;# channels to helper processes
+    variable scratch ""     ;# the directory that the tests work in
+    variable random 1       ;# state of `rnd`
+}
+
+# ---------------------------------------------------------------------------------------
+# The extension
+# ---------------------------------------------------------------------------------------
+
+proc tester::load_extension {} {
+    variable root
+    if {[info exists ::env(TCLBTREE_LIBRARY)] && $::env(TCLBTREE_LIBRARY) ne ""} {
+        load [file normalize $::env(TCLBTREE_LIBRARY)] Tclbtree
+    } else {
+        lappend ::auto_path $root
+        package require tclbtree
+    }
+}
+
+# Handles and cursors are noted as they are made, so that a test need not close what it opened
+# and a failing test leaves nothing behind.
+proc tester::note_handle {command code result op} {
+    variable handles
+    if {$code == 0} {lappend handles $result}
+}
+proc tester::note_cursor {command code result op} {
+    variable cursors
+    if {$code == 0} {lappend cursors $result}
+}
+
+# ---------------------------------------------------------------------------------------
+# Helper processes: a second tclsh with the extension, which evaluates what it is sent
+# ---------------------------------------------------------------------------------------
+
+# Serve scripts from standard input: a line with the number of characters, then the script.
+# The answer has the same form with the return code in front.
+proc tester::serve {} {
+    fconfigure stdin -encoding utf-8 -translation lf
+    fconfigure stdout -encoding utf-8 -translation lf
+    while {[gets stdin length] >= 0} {
+        set code [catch {uplevel #0 [read stdin $length]} result]
+        puts "$code [string length $result]"
+        puts -nonewline $result
+        flush stdout
+    }
+}
+
+# Start a helper process in the scratch directory; the result names it for the other commands.
+proc peer_start {} {
+    set chan [open |[list [info nameofexecutable] $tester::script --serve] r+]
+    fconfigure $chan -encoding utf-8 -translation lf
+    lappend tester::peers $chan
+    return $chan
+}
+
+# Send a script without waiting for its answer.
+proc peer_send {chan script} {
+    puts $chan [string length $script]
+    puts -nonewline $chan $script
+    flush $chan
+}
+
+# Wait for the answer to what was sent; an error there is an error here.
+proc peer_receive {chan} {
+    if {[gets $chan line] < 0} {error "the helper process ended"}
+    lassign $line code length
+    set result [read $chan $length]
+    if {$code == 1} {return -code error $result}
+    return $result
+}
+
+# Evaluate a script in the helper process.
+proc peer {chan script} {
+    peer_send $chan $script
+    return [peer_receive $chan]
+}
+
+# End a helper process as `kill -9` does, and wait until it is gone.
+proc peer_kill {chan} {
+    exec kill -9 {*}[pid $chan]
+    peer_stop $chan
+}
+
+# End a helper process in an orderly way.
+proc peer_stop {chan} {
+    catch {close $chan}
+    set tester::peers [lsearch -all -inline -not -exact $tester::peers $chan]
+}
+
+# ---------------------------------------------------------------------------------------
+# What tests are written with
+# ---------------------------------------------------------------------------------------
+
+# The message of a script that must fail, or a text that no test expects.
+proc fails {script} {
+    if {[catch {uplevel 1 $script} message]} {return $message}
+    return "no error, result: $message"
+}
+
+# One value of btree_pager_stats.
+proc stat {b name} {return [dict get [btree_pager_stats $b] $name]}
+
+# Read and write transaction flags of a handle, `1 1` in a write transaction.
+proc state {b} {return "[btree_is_in_read_trans $b] [btree_is_in_trans $b]"}
+
+# An integer key as the signed number that it is.
+proc signed {key} {return [expr {$key >= 1 << 63 ? $key - (1 << 64) : $key}]}
+
+# The next number 0 to limit-1 of a repeatable sequence; `seed` starts it anew.
+proc seed {n} {set tester::random $n}
+proc rnd {limit} {
+    set tester::random [expr {($tester::random * 6364136223846793005 + 1442695040888963407)
+        & 0xffffffffffffffff}]
+    return [expr {($tester::random >> 33) % $limit}]
+}
+
+# A list in random order.
+proc shuffle {list} {
+    for {set i [expr {[llength $list] - 1}]} {$i > 0} {incr i -1} {
+        set j [rnd [expr {$i + 1}]]
+        set x [lindex $list $i]
+        lset list $i [lindex $list $j]
+        lset list $j $x
+    }
+    return $list
+}
+
+# The whole numbers from a to b.
+proc range {a b {step 1}} {
+    set list {}
+    for {set i $a} {$step > 0 ? $i <= $b : $i >= $b} {incr i $step} {lappend list $i}
+    return $list
+}
+
+# All keys that a cursor sees, forward or backward; a fresh scan each time.
+proc keys {c} {
+    set list {}
+    for {set end [btree_first $c]} {!$end} {set end [btree_next $c]} {lappend list [btree_key $c]}
+    return $list
+}
+proc keys_back {c} {
+    set list {}
+    for {set end [btree_last $c]} {!$end} {set end [btree_prev $c]} {lappend list [btree_key $c]}
+    return $list
+}
+
+# Keys and data of all entries, in order.
+proc entries {c} {
+    set list {}
+    for {set end [btree_first $c]} {!$end} {set end [btree_next $c]} {
+        lappend list [btree_key $c] [btree_data $c]
+    }
+    return $list
+}
+
+# A database with one table: {handle root}. The table holds KEY DATA pairs and is committed.
+proc make_table {file flags pairs {cache 100}} {
+    set b [btree_open $file $cache 0]
+    btree_begin_transaction $b
+    set root [btree_create_table $b $flags]
+    set c [btree_cursor $b $root 1]
+    foreach {key data} $pairs {btree_insert $c $key $data}
+    btree_close_cursor $c
+    btree_commit $b
+    return [list $b $root]
+}
+
+# Keys and data of a table, read through a handle and cursor of its own.
+proc contents {file root} {
+    set b [btree_open $file 100 0]
+    set c [btree_cursor $b $root 0]
+    set list [entries $c]
+    btree_close_cursor $c
+    btree_close $b
+    return $list
+}
+
+# Bytes of a file, as they are, in hexadecimal with blanks between, or as an unsigned word.
+proc bytes {file offset count} {
+    set f [open $file rb]
+    seek $f $offset
+    set data [read $f $count]
+    close $f
+    return $data
+}
+proc hex {file offset count} {
+    binary scan [bytes $file $offset $count] H* digits
+    return [regsub -all {(..)(?=.)} $digits {\1 }]
+}
+proc word {file offset} {
+    binary scan [bytes $file $offset 4] Iu value
+    return $value
+}
+proc slurp {file} {return [bytes $file 0 [file size $file]]}
+
+# Overwrite bytes of a closed file; the new bytes are given in hexadecimal.
+proc poke {file offset digits} {
+    set f [open $file r+b]
+    seek $f $offset
+    puts -nonewline $f [binary format H* [string map {" " ""} $digits]]
+    close $f
+}
+proc poke_word {file offset value} {poke $file $offset [format %08x $value]}
+
+# Write a file of exactly these bytes.
+proc spit {file data} {
+    set f [open $file wb]
+    puts -nonewline $f $data
+    close $f
+}
+
+# The stock command line shell of SQLite on a file; rows joined by newlines.
+proc sql {file statements} {
+    return [exec sqlite3 -batch $file $statements 2>@1]
+}
+
+# Whether a second process can take a write transaction, and whether it can read.
+proc peer_lock_state {chan file} {
+    return [peer $chan [string map [list FILE [list $file]] {
+        set b [btree_open FILE 10 0]
+        set state [list [catch {btree_begin_trans $b 0} m] $m]
+        catch {btree_rollback $b}
+        lappend state [catch {btree_begin_trans $b 1} m] $m
+        btree_close $b
+        set state
+    }]]
+}
+
+# ---------------------------------------------------------------------------------------
+# Soundness
+# ---------------------------------------------------------------------------------------
+
+# The root pages of an auto-vacuum database: every page up to the largest root but 2, the
+# later pointer maps and the lock-byte page.
+proc tester::packed_roots {b largest} {
+    set size [btree_get_page_size $b]
+    set group [expr {($size - [btree_get_reserve $b]) / 5 + 1}]
+    set lock [expr {$::sqlite_pending_byte / $size + 1}]
+    set roots 1
+    for {set page 3} {$page <= $largest} {incr page} {
+        set map [expr {($page - 2) / $group * $group + 2}]
+        if {$map == $lock} {incr map}
+        if {$page != $map && $page != $lock} {lappend roots $page}
+    }
+    return $roots
+}
+
+# Check a whole database without being told its roots. A page that nothing refers to is taken
+# for a root; it stops being one when a later root turns out to refer to it.
+proc sound {b} {
+    set largest [lindex [btree_get_meta $b] 4]
+    if {$largest != 0} {
+        return [btree_integrity_check $b {*}[tester::packed_roots $b $largest]]
+    }
+    set roots 1
+    set tried {}
+    set candidate ""
+    set complaints 0
+    while 1 {
+        set result [btree_integrity_check $b {*}$roots]
+        set unused {}
+        set others {}
+        set doubled {}
+        foreach line [split $result \n] {
+            if {[regexp {^Page (\d+) is never used$} $line -> page]} {
+                lappend unused $page
+            } elseif {[regexp {2nd reference to page (\d+)$} $line -> page]
+                && $page in $roots && $page != 1} {
+                lappend doubled $page
+            } else {
+                lappend others $line
+            }
+        }
+        if {$doubled ne ""} {
+            foreach page $doubled {
+                set roots [lsearch -all -inline -not -exact $roots $page]
+            }
+            continue
+        }
+        if {$candidate ne "" && [llength $others] > $complaints} {
+            set roots [lsearch -all -inline -not -exact $roots $candidate]
+            set candidate ""
+            continue
+        }
+        set complaints [llength $others]
+        set candidate ""
+        foreach page $unused {
+            if {$page ni $tried} {
+                set candidate $page
+                break
+            }
+        }
+        if {$candidate eq ""} {return $result}
+        lappend tried $candidate
+        lappend roots $candidate
+    }
+}
+
+# The same for a file that nobody has open.
+proc sound_file {file} {
+    set b [btree_open $file 100 0]
+    set code [catch {sound $b} result]
+    btree_close $b
+    if {$code} {return "cannot be checked: $result"}
+    return $result
+}
+
+# Put the fault knobs back.
+proc tester::disarm {} {
+    foreach name {
+        sqlite_io_error_pending sqlite_io_error_persist sqlite_io_error_hit
+        sqlite_diskfull_pending sqlite_diskfull
+    } {
+        set ::$name 0
+    }
+}
+
+# The end of every test: close what is open, look for leaked pins, files and journals, check
+# every database left in the scratch directory, and empty that directory. `-damaged` leaves
+# out the check of the databases, for tests that break a file on purpose.
+proc done {{option ""}} {
+    set problems {}
+    tester::disarm
+    foreach chan $tester::peers {peer_stop $chan}
+    foreach c $tester::cursors {catch {btree_close_cursor $c}}
+    foreach b $tester::handles {
+        if {[catch {btree_rollback $b} message]} {
+            if {![string match "no such btree*" $message] && $option ne "-damaged"} {
+                lappend problems "rollback of $b at the end: $message"
+            }
+        } elseif {[stat $b ref] != 0} {
+            lappend problems "$b has [stat $b ref] pinned pages with nothing open"
+        }
+        catch {btree_close $b}
+    }
+    set tester::handles {}
+    set tester::cursors {}
+    if {$::sqlite_open_file_count != 0} {
+        lappend problems "$::sqlite_open_file_count files are still open"
+        set ::sqlite_open_file_count 0
+    }
+    if {$option ne "-damaged"} {
+        foreach file [lsort [glob -nocomplain *.bt *.db]] {
+            if {[file isfile $file] && [file size $file] > 0} {
+                set result [sound_file $file]
+                if {$result ne ""} {lappend problems "$file: $result"}
+            }
+        }
+    }
+    set tester::handles {}
+    set tester::cursors {}
+    foreach name [glob -nocomplain *] {file delete -force $name}
+    if {$problems ne ""} {return -code error [join $problems \n]}
+}
+
+# ---------------------------------------------------------------------------------------
+# Stand-ins for commands that the scripts of 2006 took from the rest of SQLite's test build
+# ---------------------------------------------------------------------------------------
+
+# The MD5 digest of a file in lower-case hexadecimal.
+proc md5file {file} {
+    if {[auto_execok md5sum] ne ""} {return [lindex [exec md5sum $file] 0]}
+    return [lindex [exec openssl md5 -r $file] 0]
+}
+array set sqlite_options {default_autovacuum 0 integrityck 1}
+set sqlite3_tsd_count 0
+
+# ---------------------------------------------------------------------------------------
+# Start and end of a test file
+# ---------------------------------------------------------------------------------------
+
+proc tester::start {} {
+    variable scratch
+    variable root
+    foreach name {TCLBTREE_TEST_DIR TMPDIR} {
+        if {[info exists ::env($name)] && [file isdirectory $::env($name)]} {
+            set base $::env($name)
+            break
+        }
+    }
+    if {![info exists base]} {set base /tmp}
+    set scratch [file join $base tclbtree-[file rootname [file tail $::argv0]]-[pid]]
+    file delete -force $scratch
+    file mkdir $scratch
+    load_extension
+    trace add execution btree_open leave tester::note_handle
+    trace add execution btree_cursor leave tester::note_cursor
+    uplevel #0 {namespace import -force ::tcltest::test ::tcltest::testConstraint}
+    ::tcltest::configure -verbose {body error} {*}$::argv
+    ::tcltest::configure -tmpdir $scratch
+    testConstraint sqlite3cli [expr {[auto_execok sqlite3] ne ""}]
+    testConstraint memfail [expr {[info commands ::sqlite3_memdebug_fail] ne ""}]
+    testConstraint notRoot [expr {$::tcl_platform(user) ne "root"}]
+    testConstraint md5 [expr {[auto_execok md5sum] ne "" || [auto_execok openssl] ne ""}]
+    cd $scratch
+}
+
+# The last command of a test file: print the summary, clean up, exit 1 on any failure.
+proc finish {} {
+    set failed $::tcltest::numTests(Failed)
+    cd $tester::root
+    ::tcltest::cleanupTests
+    file delete -force $tester::scratch
+    exit [expr {$failed > 0}]
+}
+
+if {[lindex $argv 0] eq "--serve"} {
+    tester::load_extension
+    tester::serve
+    exit
+}
+tester::start
