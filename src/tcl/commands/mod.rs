@@ -53,7 +53,7 @@ const DATABASES: &[Command] = &[
     Command::new(
         c"btree_from_db",
         1..=2,
-        c"DB-HANDLE ?N?",
+        c"DB-HANDLE",
         "handle of the N-th database of a client or of an SQL connection",
         open::from_db,
     ),
@@ -212,8 +212,8 @@ const CURSORS: &[Command] = &[
     Command::new(
         c"btree_insert",
         3..=8,
-        c"ID KEY DATA ?NZERO?",
-        "inserts or replaces an entry",
+        c"ID KEY DATA",
+        "inserts or replaces an entry; NZERO zero bytes may follow DATA",
         entry::insert,
     ),
     Command::new(c"btree_delete", 1..=1, c"ID", "deletes the entry", entry::delete),
@@ -425,6 +425,13 @@ const RECORDS: &[Command] = &[
 ];
 
 const DISKS: &[Command] = &[
+    Command::new(
+        c"sqlite3_test_control_pending_byte",
+        1..=1,
+        c"PENDING-BYTE",
+        "sets the position of the lock bytes, and returns the one before",
+        simulate::set_pending_byte,
+    ),
     Command::new(
         c"os_log",
         0..=1,
