@@ -186,7 +186,7 @@ const TREES: &[Command] = &[
         c"btree_incr_vacuum",
         1..=1,
         c"ID",
-        "gives one free page back; SQLITE_DONE if there is none",
+        "gives one free page back: SQLITE_OK, or SQLITE_DONE if there is none",
         table::incremental_vacuum,
     ),
 ];
