@@ -312,8 +312,8 @@ sized_slots! {
     /// A value with this string form.
     new_string = 56 tcl_NewStringObj(text: *const c_char, ; length) -> *mut TclObj;
     /// Leaves the message about a wrong number of arguments.
-    wrong_num_args = 264 tcl_WrongNumArgs(interp: *mut TclInterp, ; count; words: *const *mut TclObj,
-        usage: *const c_char);
+    wrong_num_args = 264 tcl_WrongNumArgs(interp: *mut TclInterp, ; count;
+        words: *const *mut TclObj, usage: *const c_char);
     /// Writes to a channel.
     write_chars = 338 tcl_WriteChars(channel: Opaque, text: *const c_char, ; length);
 }
