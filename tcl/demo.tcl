@@ -24,7 +24,7 @@ proc choose_database {named} {
         set file [file join $::output shop.db]
         show::begin
         stock::make_database $file
-        show::fact "shop.db: two tables with an index, one WITHOUT ROWID, deleted rows" ""
+        show::say "Three tables, one of them WITHOUT ROWID, an index, long values, deleted rows."
         return $file
     }
     show::heading "The database $named"
@@ -54,6 +54,9 @@ proc without_wal {file} {
 
 proc tour_tables {db} {
     show::heading "Its tables, read from page 1 with this engine"
+    show::say "Page 1 is the root of the schema table. Every record there names a b-tree:"
+    show::say [first_record $db]
+    show::say ""
     set usable [inspect::usable $db]
     set total [pager_pagecount $db]
     set rows [list {name kind root entries depth inner leaf overflow {page use}}]
@@ -71,6 +74,16 @@ proc tour_tables {db} {
     show::fact "pages of [btree_get_page_size $db] bytes" "$total"
     show::fact "in these trees" "$used"
     show::fact "on the free list" "$free"
+}
+
+# The first record of the schema as it is parsed, cut to fit on the screen.
+proc first_record {db} {
+    set cursor [btree_cursor $db 1 0]
+    set record {}
+    if {![btree_first $cursor]} {set record [btree_parse_record [btree_data $cursor]]}
+    btree_close_cursor $cursor
+    set text [regsub -all {\s+} $record " "]
+    return [expr {[string length $text] > 76 ? "[string range $text 0 72]..." : $text}]
 }
 
 # The cells of one line, and how many pages the tree has.
@@ -104,7 +117,9 @@ proc tour_drawing {db} {
     }
     set tree [lindex $best 1]
     show::heading "The b-tree of [dict get $tree name], drawn"
-    foreach line [inspect::draw $db [dict get $tree root] $usable] {show::say $line}
+    show::say "Cells of an inner page divide the keys of the pages below it."
+    set head {place kind cells keys {page use}}
+    show::table llrrl [list $head {*}[inspect::draw $db [dict get $tree root] $usable]]
 }
 
 # ---------------------------------------------------------------------------------------
@@ -198,13 +213,16 @@ proc fingerprint {file} {
 
 proc tour_crash {file} {
     show::heading "Killed in the middle of a commit, and recovered"
+    show::say "A second process changes every row with a cache of ten pages, so that changed pages"
+    show::say "reach the file early. Their originals are in the journal, and it is killed there."
+    show::say ""
     set db [btree_open $file 100 0]
     set root [make_victim_rows $db]
     btree_close $db
     set before [fingerprint $file]
     show::fact "before" $before
     show::begin
-    show::fact "a second process" [run_victim $file $root]
+    show::fact "the second process" [run_victim $file $root]
     show::fact "killed; the file now" [fingerprint $file]
     show::fact "the journal it left" [show::bytes [file size $file-journal]]
 
