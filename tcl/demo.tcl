@@ -28,22 +28,27 @@ proc choose_database {named} {
         return $file
     }
     show::heading "The database $named"
-    if {![file isfile $named]} {
-        puts stderr "no such file: $named"
-        exit 1
-    }
-    return [without_wal [file normalize $named]]
+    set file [file normalize $named]
+    if {![file isfile $file]} {give_up "there is no such file"}
+    set channel [open $file rb]
+    set header [read $channel 100]
+    close $channel
+    if {[string range $header 0 15] ne "SQLite format 3\0"} {give_up "it is no SQLite database"}
+    binary scan [string range $header 56 59] I encoding
+    if {$encoding > 1} {give_up "its text is UTF-16, and this tour speaks only UTF-8"}
+    return [expr {[string index $header 19] eq "\x02" ? [without_wal $file] : $file}]
+}
+
+proc give_up {why} {
+    puts stderr "   $why"
+    exit 1
 }
 
 # A database in WAL mode may have content in a second file, which this engine does not read.
 proc without_wal {file} {
-    set channel [open $file rb]
-    set header [read $channel 20]
-    close $channel
-    if {[string index $header 19] ne "\x02"} {return $file}
     show::say "It is in WAL mode: stock sqlite3 copies it into one without."
     set copy [file join $::output without-wal.db]
-    stock::sql $file ".backup '[string map {' ''} $copy]'"
+    exec sqlite3 -readonly -batch -bail $file ".backup '$copy'"
     stock::sql $copy {PRAGMA journal_mode = DELETE;}
     return $copy
 }
