@@ -79,6 +79,8 @@ proc tour_tables {db} {
     show::fact "pages of [btree_get_page_size $db] bytes" "$total"
     show::fact "in these trees" "$used"
     show::fact "on the free list" "$free"
+    set others [expr {$total - $used - $free}]
+    if {$others != 0} {show::fact "others: pointer map, lock page" "$others"}
 }
 
 # The first record of the schema as it is parsed, cut to fit on the screen.

@@ -16,7 +16,7 @@ proc show::heading {text} {
 # One line of explanation, indented like everything that follows a heading.
 proc show::say {text} {
     clear
-    puts "   $text"
+    puts [string trimright "   $text"]
 }
 
 # A finding: what was looked at, and what came out.
