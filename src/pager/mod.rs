@@ -9,7 +9,9 @@
 //! | [`state`] | the states of a transaction, drawn |
 //! | [`cache`], [`page`] | pages in memory, pins |
 //! | [`fetch`] | a page from the cache, or from the file, or by recycling another |
+//! | [`begin`] | beginning to write |
 //! | [`write`] | saving the original before the first change |
+//! | [`image`] | the number of pages, cutting pages off |
 //! | [`flush`] | journal synced, then dirty pages to the file |
 //! | [`commit`], [`rollback`] | the two ends of a transaction |
 //! | [`recover`] | beginning to read, and what a crashed writer left |
@@ -21,8 +23,8 @@
 //! - P1. A page that is changed had its original saved in this transaction, unless it had none;
 //!   `Frame::write_serial` equals `Pager::serial` exactly while that holds for the transaction
 //!   and for every open savepoint.
-//! - P2. `gate` is set exactly while a transaction is open and no error is latched; only then does
-//!   `fetch` hand out pages.
+//! - P2. `gate` is set exactly while a transaction is open and the cache is true, that is, no error
+//!   is latched but a full disk; only then does `fetch` hand out pages.
 //! - P3. A page whose frame is marked `needs_sync` is not written to the database file.
 //! - P4. The database file is changed under the exclusive lock only, after `file_written` was set.
 //! - P5. A clean page of the cache has the bytes of the file, or is marked `hollow`, or is a free
@@ -31,10 +33,12 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
 mod cache;
 mod commit;
 mod fetch;
 mod flush;
+mod image;
 mod journal;
 mod locking;
 mod page;
@@ -57,12 +61,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::begin::Transaction;
 use self::cache::Cache;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
 use self::temporary::MemoryFile;
-use self::write::Transaction;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_SIZE, LockPage, PageSize};
 use crate::os::{Access, File, OpenKind, OpenRequest, Vfs};
@@ -154,7 +158,10 @@ pub struct Pager<X: PageInfo> {
     counters: Counters,
 
     state: State,
+    /// Every request returns it until the transaction is rolled back.
     error: Option<Error>,
+    /// Whether the cache is true in spite of the error.
+    cache_trusted: bool,
     transaction: Transaction,
     savepoints: Vec<Savepoint>,
     undo: Option<UndoFile>,
@@ -255,6 +262,7 @@ impl<X: PageInfo> Pager<X> {
             counters: Counters::default(),
             state: State::Open,
             error: None,
+            cache_trusted: false,
             transaction: Transaction::default(),
             savepoints: Vec::new(),
             undo: None,

@@ -417,3 +417,60 @@ fn text_files_get_their_counter_and_nothing_else() {
     let changed: Vec<usize> = (0..512).filter(|at| bytes[*at] != b'x').collect();
     assert_eq!(changed, [27]);
 }
+
+#[test]
+fn d130_without_a_read_lock_nobody_is_kept_out() {
+    let (_, vfs) = memory();
+    create(&vfs, &[1, 2]);
+    let mut options = options(20);
+    options.no_read_lock = true;
+    let storage = Storage::File(database());
+    let mut pager: Pager<()> = Pager::open(Arc::clone(&vfs), &storage, &options).unwrap();
+    let mut other = open(&vfs, 20);
+    begin_read(&mut pager).unwrap();
+    assert_eq!((pager.file.lock_level(), get(&mut pager, 2)), (LockLevel::None, Ok(2)));
+    begin(&mut other).unwrap();
+    put(&mut other, 2, 22).unwrap();
+    put(&mut other, 3, 33).unwrap();
+    commit(&mut other).unwrap();
+    // Writing takes the locks, and then the cache is brought up to date.
+    pager.begin_write(false, false).unwrap();
+    assert_eq!(pager.file.lock_level(), LockLevel::Reserved);
+    assert_eq!((pager.page_count(), get(&mut pager, 2)), (3, Ok(22)));
+    put(&mut pager, 2, 44).unwrap();
+    commit(&mut pager).unwrap();
+    assert_eq!(values(&mut other).unwrap(), [1, 44, 33]);
+}
+
+#[test]
+fn d155_an_exclusive_beginning_keeps_everybody_out() {
+    let (_, vfs) = memory();
+    create(&vfs, &[1]);
+    let (mut pager, mut other) = (open(&vfs, 20), open(&vfs, 20));
+    begin_read(&mut other).unwrap();
+    begin_read(&mut pager).unwrap();
+    assert_eq!(pager.begin_write(true, false), Err(Error::Busy));
+    assert_eq!((pager.file.lock_level(), pager.is_writing()), (LockLevel::Shared, false));
+    other.end_read();
+    pager.begin_write(true, false).unwrap();
+    assert_eq!(pager.stats().state, 4);
+    assert_eq!(other.begin_read(), Err(Error::Busy));
+    pager.rollback().unwrap();
+    assert!(other.begin_read().is_ok());
+}
+
+#[test]
+fn a_file_last_written_by_an_old_library_gets_its_page_count() {
+    let (memory, vfs) = memory();
+    create(&vfs, &[1, 2]);
+    let mut bytes = memory.content(&database()).unwrap();
+    bytes[28..32].fill(0);
+    memory.put(database(), bytes);
+    let mut pager = open(&vfs, 20);
+    begin_read(&mut pager).unwrap();
+    pager.trust_page_count(2);
+    pager.begin_write(false, true).unwrap();
+    commit(&mut pager).unwrap();
+    let bytes = memory.content(&database()).unwrap();
+    assert_eq!((word(&bytes, 24), word(&bytes, 28), word(&bytes, 92)), (2, 2, 2));
+}

@@ -161,3 +161,53 @@ fn a_crash_during_rollback_or_recovery_is_harmless() {
         }
     }
 }
+
+#[test]
+fn d282_a_full_disk_lets_reading_go_on_and_nothing_else() {
+    let (memory, plain) = memory();
+    create(&plain, &OLD.collect::<Vec<u8>>());
+    let knobs = Arc::new(FaultKnobs::default());
+    let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
+    let mut pager = open(&vfs, 10);
+    begin(&mut pager).unwrap();
+    let full = PlannedFault { error: Some(Error::Full), persist: true, torn: false };
+    knobs.plan(OpKind::Write, 3, full);
+    let failed = (1..=25).find(|number| put(&mut pager, *number, 50).is_err()).unwrap();
+    assert_eq!((get(&mut pager, 1), get(&mut pager, 25)), (Ok(50), Ok(25)));
+    assert_eq!(put(&mut pager, failed - 1, 51), Err(Error::Full));
+    assert_eq!(pager.commit_phase_one(None), Err(Error::Full));
+    assert_eq!(pager.stats().error, 13);
+    knobs.clear_plans();
+    pager.rollback().unwrap();
+    pager.end_read();
+    assert_eq!((values(&mut pager).unwrap(), pager.stats().error), (OLD.collect(), 0));
+}
+
+#[test]
+fn d283_a_failed_rollback_leaves_the_journal_for_the_next_reader() {
+    let (memory, plain) = memory();
+    let old: Vec<u8> = OLD.collect();
+    create(&plain, &old);
+    let knobs = Arc::new(FaultKnobs::default());
+    let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
+    let mut pager = open(&vfs, 10);
+    begin(&mut pager).unwrap();
+    for number in 1..=25 {
+        put(&mut pager, number, 50).unwrap();
+    }
+    let mark = pager.mark();
+    let held = pager.fetch(page(3)).unwrap();
+    pager.pin(held);
+    pager.release(mark);
+    knobs.plan(OpKind::Write, 2, PlannedFault { error: None, persist: true, torn: true });
+    assert!(pager.rollback().is_err());
+    assert_eq!((pager.is_writing(), pager.stats().error), (false, 10));
+    knobs.clear_plans();
+    // As long as somebody holds a page, every request fails.
+    pager.end_read();
+    assert!(get(&mut pager, 4).is_err() && pager.begin_read().is_err());
+    assert_eq!(values(&mut open(&plain, 10)), Err(Error::Busy));
+    pager.unpin(held);
+    assert_eq!(values(&mut pager).unwrap(), old);
+    assert_eq!(values(&mut open(&plain, 10)).unwrap(), old);
+}
