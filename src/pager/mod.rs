@@ -6,18 +6,18 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | [`state`] | the states of a transaction, drawn |
-//! | [`cache`], [`page`] | pages in memory, pins |
-//! | [`fetch`] | a page from the cache, or from the file, or by recycling another |
-//! | [`begin`] | beginning to write |
-//! | [`write`] | saving the original before the first change |
-//! | [`image`] | the number of pages, cutting pages off |
-//! | [`flush`] | journal synced, then dirty pages to the file |
-//! | [`commit`], [`rollback`] | the two ends of a transaction |
-//! | [`recover`] | beginning to read, and what a crashed writer left |
-//! | [`savepoint`] | undoing a part of a transaction |
-//! | [`journal`] | the journal's bytes |
-//! | [`settings`] | what can be asked and set |
+//! | `state` | the states of a transaction, drawn |
+//! | `cache`, `page` | pages in memory, pins |
+//! | `fetch` | a page from the cache, or from the file, or by recycling another |
+//! | `begin` | beginning to write |
+//! | `write` | saving the original before the first change |
+//! | `image` | the number of pages, cutting pages off |
+//! | `flush` | journal synced, then dirty pages to the file |
+//! | `commit`, `rollback` | the two ends of a transaction |
+//! | `recover` | beginning to read, and what a crashed writer left |
+//! | `savepoint` | undoing a part of a transaction |
+//! | `journal` | the journal's bytes |
+//! | `settings` | what can be asked and set |
 //!
 //! Invariants:
 //! - P1. A page that is changed had its original saved in this transaction, unless it had none;

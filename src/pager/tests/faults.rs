@@ -53,8 +53,6 @@ fn d281_d283_every_failing_call_leaves_old_or_new() {
                 let vfs: Arc<dyn Vfs> = Arc::new(faulty);
                 let mut pager = open(&vfs, 10);
                 pager.set_journal_mode(mode).unwrap();
-                let before = knobs.calls(OpKind::Any);
-                let _ = before;
                 knobs.plan(OpKind::Any, nth, PlannedFault { error: None, persist, torn });
                 let what = format!("{mode:?} call {nth} persist {persist} torn {torn}");
                 let result = workload(&mut pager);

@@ -29,7 +29,7 @@ impl Run {
             13 => self.cut(),
             14..=15 => {
                 let count = self.savepoints.len() + 1 + self.random(2);
-                self.pager.open_savepoints(count, count % 2 == 0).unwrap();
+                self.pager.open_savepoints(count, count.is_multiple_of(2)).unwrap();
                 self.savepoints.resize(count, self.now.clone());
             }
             16 if !self.savepoints.is_empty() => {
