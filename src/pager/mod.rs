@@ -229,30 +229,7 @@ impl<X: PageInfo> Pager<X> {
     /// [`CannotOpen`](crate::Error::CannotOpen), [`NoMemory`](crate::Error::NoMemory).
     pub fn open(vfs: Arc<dyn Vfs>, storage: &Storage, options: &PagerOptions) -> Result<Self> {
         let is_file = matches!(storage, Storage::File(_));
-        let (file, read_only) = match storage {
-            Storage::File(path) => {
-                let opened = vfs.open(
-                    Some(path),
-                    OpenRequest {
-                        kind: OpenKind::Database,
-                        access: options.access,
-                        exclusive: false,
-                        delete_on_close: false,
-                        lock_offset: options.lock_offset,
-                    },
-                )?;
-                (opened.file, opened.read_only || options.access == Access::ReadOnly)
-            }
-            Storage::Temporary | Storage::Memory => (MemoryFile::boxed(), false),
-        };
-        let beside = |suffix: &str| match storage {
-            Storage::File(path) => {
-                let mut name = path.as_os_str().to_owned();
-                name.push(suffix);
-                Some(PathBuf::from(name))
-            }
-            Storage::Temporary | Storage::Memory => None,
-        };
+        let (file, read_only) = open_database(&*vfs, storage, options)?;
         let omit_journal = options.omit_journal && !is_file;
         Ok(Pager {
             cache: Cache::new(options.page_size),
@@ -269,8 +246,8 @@ impl<X: PageInfo> Pager<X> {
             vfs,
             file,
             storage: storage.clone(),
-            journal_path: beside("-journal"),
-            wal_path: beside("-wal"),
+            journal_path: beside(storage, "-journal"),
+            wal_path: beside(storage, "-wal"),
             lock_offset: options.lock_offset,
             page_size: options.page_size,
             lock_page: LockPage::new(options.lock_offset, options.page_size),
@@ -338,4 +315,30 @@ impl<X: PageInfo> Pager<X> {
             Storage::Temporary | Storage::Memory => None,
         }
     }
+}
+
+/// Opens the file of a database; also returns whether it allows reading only.
+fn open_database(
+    vfs: &dyn Vfs,
+    storage: &Storage,
+    options: &PagerOptions,
+) -> Result<(Box<dyn File>, bool)> {
+    let Storage::File(path) = storage else { return Ok((MemoryFile::boxed(), false)) };
+    let request = OpenRequest {
+        kind: OpenKind::Database,
+        access: options.access,
+        exclusive: false,
+        delete_on_close: false,
+        lock_offset: options.lock_offset,
+    };
+    let opened = vfs.open(Some(path), request)?;
+    Ok((opened.file, opened.read_only || options.access == Access::ReadOnly))
+}
+
+/// The path of a file that stands beside the database.
+fn beside(storage: &Storage, suffix: &str) -> Option<PathBuf> {
+    let Storage::File(path) = storage else { return None };
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    Some(PathBuf::from(name))
 }

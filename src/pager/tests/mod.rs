@@ -4,6 +4,7 @@ mod basics;
 mod faults;
 mod model;
 mod recovery;
+mod stock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
