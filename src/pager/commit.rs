@@ -7,9 +7,9 @@
 
 use std::path::Path;
 
+use super::begin::Transaction;
 use super::journal::Journal;
 use super::state::State;
-use super::write::Transaction;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
 use crate::error::{Error, Result};
 use crate::format::bytes::{put_u32, u32_at};
@@ -166,6 +166,16 @@ impl<X: PageInfo> Pager<X> {
                 self.cache.remove(frame);
             }
         }
+    }
+
+    /// Whether the change counter has to be raised by this commit although page 1 is untouched.
+    pub(super) fn owes_counter(&self) -> bool {
+        self.locking_mode == LockingMode::Normal || !self.counter_raised
+    }
+
+    /// Whether the safety level asks for more than one sync of the journal.
+    pub(super) fn syncs_twice(&self) -> bool {
+        self.safety >= SafetyLevel::Full
     }
 
     /// Forgets the transaction and goes back to reading.

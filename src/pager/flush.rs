@@ -56,9 +56,6 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`Error::Busy`] if the exclusive lock cannot be had; errors of I/O are latched.
     pub(super) fn spill(&mut self) -> Result<bool> {
-        if self.transaction.spill_forbidden {
-            return Ok(false);
-        }
         let Some((victim, needs_sync)) = self.choose_victim() else { return Ok(false) };
         if self.cache.frame(victim).forgotten {
             self.cache.remove(victim);
