@@ -18,8 +18,8 @@ VERSION = 1.0
 LIBRARY = $(CARGO_TARGET_DIR)/release/libtclbtree.so
 PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
 
-# Scripts load the library just built, wherever cargo puts it.
-WITH_LIBRARY = TCLBTREE_LIBRARY=$(LIBRARY)
+# Scripts load the library just built, wherever cargo puts it and they run.
+WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtclbtree.so"
 
 # The tests that go on for as long as they are told.
 TORTURES = model interop recovery locks faults crash damage
@@ -63,9 +63,8 @@ bench:
 	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
 
 install: all
-	mkdir -p "$(PACKAGE)/tcl"
+	mkdir -p "$(PACKAGE)"
 	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
-	cp tcl/*.tcl "$(PACKAGE)/tcl"
 	@echo "installed in $(PACKAGE)"
 
 clean:

@@ -23,7 +23,7 @@ mod tcl_header {
     const PLACES: [&str; 4] =
         ["/usr/include/tcl9.0", "/usr/include/tcl8.6", "/usr/include/tcl", "/usr/include"];
 
-    pub fn generate() {
+    pub(super) fn generate() {
         println!("cargo::rerun-if-env-changed=TCL_INCLUDE");
         let place = directory();
         let header = place.join("tcl.h");

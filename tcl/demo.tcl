@@ -52,9 +52,9 @@ proc without_wal {file} {
 # Looking
 # ---------------------------------------------------------------------------------------
 
-proc tour_tables {db file} {
+proc tour_tables {db} {
     show::heading "Its tables, read from page 1 with this engine"
-    set usable [inspect::usable $db $file]
+    set usable [inspect::usable $db]
     set total [pager_pagecount $db]
     set rows [list {name kind root entries depth inner leaf overflow {page use}}]
     set used 0
@@ -91,9 +91,9 @@ proc page_walked {total} {
 }
 
 # Draws the tree that says most in few lines: integer keys and some depth, but not too many pages.
-proc tour_drawing {db file} {
+proc tour_drawing {db} {
     set best {}
-    set usable [inspect::usable $db $file]
+    set usable [inspect::usable $db]
     foreach tree [inspect::schema $db] {
         set page [btree_page_info $db [dict get $tree root]]
         if {![inspect::has_integer_keys $page]} continue
@@ -279,8 +279,9 @@ proc main {named} {
     set file [choose_database $named]
     set db [btree_open $file 1000 0]
     show::fact "[file tail $file]" [show::bytes [file size $file]]
-    tour_tables $db $file
-    tour_drawing $db $file
+    btree_begin_trans $db 0
+    tour_tables $db
+    tour_drawing $db
     btree_close $db
 
     set copy [file join $::output copy.db]

@@ -288,8 +288,7 @@ fn use_cursor(db: &mut Btree, cursor: CursorId, random: &mut Random) {
     let number = random.below(300);
     let text = format!("{number:03} {}", "k".repeat(number % 90));
     let integers = accept(db.has_integer_keys(cursor)).unwrap_or(true);
-    let key =
-        if integers { Key::Integer(number as i64) } else { Key::Bytes(text.as_bytes()) };
+    let key = if integers { Key::Integer(number as i64) } else { Key::Bytes(text.as_bytes()) };
     match random.below(6) {
         0 => scan(db, cursor, true),
         1 => scan(db, cursor, false),

@@ -160,7 +160,8 @@ fn run_with_fault(work: &Workload, fault: Fault, n: u64) -> bool {
     let is_hit = disk.fail(n, fault);
     let mut done = 0;
     let outcome = (|| {
-        let db = Btree::open(disk.vfs(), "t.db", &Options { cache_size: 10, ..Options::default() })?;
+        let db =
+            Btree::open(disk.vfs(), "t.db", &Options { cache_size: 10, ..Options::default() })?;
         let mut book = Book::attach(db)?;
         book.db.set_journal_mode(work.mode)?;
         while done < work.transactions.len() {
@@ -195,8 +196,12 @@ fn after_failure(
     let context = format!("{context}, {error:?}");
     let undone = book.db.rollback();
     assert!(!book.db.is_writing(), "rollback always ends the transaction: {context}");
-    assert_eq!(book.db.stats().pinned, 0, "pinned after rollback: {:?}: {context}",
-        book.db.pinned_pages());
+    assert_eq!(
+        book.db.stats().pinned,
+        0,
+        "pinned after rollback: {:?}: {context}",
+        book.db.pinned_pages()
+    );
     if undone.is_ok() && matches!(fault, Fault::Once | Fault::Torn) {
         // The connection is usable again; a commit that failed at its very end may have happened.
         let content = book.checked_content().unwrap_or_else(|error| panic!("{error}: {context}"));
@@ -262,8 +267,7 @@ fn every_failing_operation_of_a_temporary_database() {
         for n in 1.. {
             let context = format!("{fault:?} at {n}");
             let disk = Disk::new();
-            let mut book =
-                Book::create(form.open(disk.vfs(), Path::new(""), 10).unwrap()).unwrap();
+            let mut book = Book::create(form.open(disk.vfs(), Path::new(""), 10).unwrap()).unwrap();
             book.commit(&first).unwrap();
             let is_hit = disk.fail(n, fault);
             let outcome = book.commit(&second);

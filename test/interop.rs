@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use support::book::{Book, Change, Content, Form, schema_roots};
 use support::random::Random;
-use support::record::{Column, encode, split};
+use support::record::{Field, blob, bytes, decode, encode, integer};
 use support::{Directory, is_long, number_from, skipped, stock};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::{Btree, Key, Options, TransactionKind, UnixVfs};
@@ -33,7 +33,8 @@ fn files_made_here_are_sound_to_stock() {
         for auto_vacuum in VACUUMS {
             for reserved in [0, 32] {
                 let form = Form { page_size: 1 << bits, reserved, auto_vacuum };
-                let mut random = Random::new(seed ^ u64::from(form.page_size + u32::from(reserved)));
+                let mut random =
+                    Random::new(seed ^ u64::from(form.page_size + u32::from(reserved)));
                 exchange(form, transactions, &mut random);
             }
         }
@@ -257,7 +258,7 @@ fn walk(db: &mut Btree, root: PageNumber) -> u64 {
     while more {
         forward += 1;
         let record = if integers { db.data(cursor) } else { db.key(cursor) };
-        assert!(!split(&record.unwrap()).is_empty());
+        assert!(!decode(&record.unwrap()).is_empty());
         more = db.next(cursor).unwrap();
     }
     more = db.last(cursor).unwrap();
@@ -279,7 +280,7 @@ fn change_plain(db: &mut Btree, root: PageNumber, random: &mut Random) -> (u64, 
     for number in 0..60 {
         let longest = if number % 10 == 0 { 3 * page } else { 200 };
         let length = random.below(longest);
-        let row = encode(&[Column::Null, Column::Blob(&random.bytes(length))]);
+        let row = encode(&[Field::Null, blob(&random.bytes(length))]);
         db.insert(cursor, Key::Integer(10_000_000 + number * 3), &row, 0).unwrap();
     }
     let mut removed = 0;
@@ -308,10 +309,8 @@ fn remove_indexed(db: &mut Btree, x: PageNumber, xb: PageNumber, random: &mut Ra
         let mut more = db.first(entries).unwrap();
         loop {
             assert!(more, "row {wanted} has no index entry");
-            let record = db.key(entries).unwrap();
-            let columns = split(&record);
-            let rowid = columns.last().unwrap();
-            if rowid.iter().fold(0, |value, &byte| value << 8 | i64::from(byte)) == wanted {
+            let fields = decode(&db.key(entries).unwrap());
+            if integer(fields.last().unwrap()) == wanted {
                 break;
             }
             more = db.next(entries).unwrap();
@@ -338,8 +337,7 @@ fn remove_somewhere(
         for _ in 0..random.below(150) {
             assert!(db.next(cursor).unwrap());
         }
-        let record = db.key(cursor).unwrap();
-        keys.push(split(&record).swap_remove(0));
+        keys.push(bytes(&decode(&db.key(cursor).unwrap())[0]));
         db.delete(cursor).unwrap();
     }
     db.close_cursor(cursor);

@@ -12,6 +12,7 @@ mod support;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ use tclbtree::{Btree, CursorId, Error, Key, MemoryVfs, TransactionKind};
 /// Kinds of tree with a layout of their own (4 and 6 are 5 and 7 under another name).
 const KINDS: [u8; 6] = [0, 1, 2, 3, 5, 7];
 
-/// More entries than this make deletions likely.
-const CROWDED: usize = 350;
+/// With so many entries in all, trees begin to shrink.
+const CROWDED: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum OwnedKey {
@@ -92,13 +93,13 @@ enum Place {
 struct Cursor {
     id: CursorId,
     tree: u32,
+    root: PageNumber,
     writable: bool,
     place: Place,
 }
 
 #[derive(Debug)]
 struct Run {
-    seed: u64,
     random: Random,
     form: Form,
     vfs: Arc<dyn Vfs>,
@@ -110,6 +111,9 @@ struct Run {
     cursors: Vec<Cursor>,
     next_tree: u32,
     step: u64,
+    growing: bool,
+    /// The most entries that a tree has had, to see that the test is worth its time.
+    largest: usize,
 }
 
 impl Run {
@@ -125,10 +129,10 @@ impl Run {
             },
         };
         let vfs: Arc<dyn Vfs> = Arc::new(MemoryVfs::new());
-        let name = PathBuf::from(random.pick(&["model.db", "model.db", "model.db", "", ":memory:"]));
+        let name =
+            PathBuf::from(random.pick(&["model.db", "model.db", "model.db", "", ":memory:"]));
         let db = form.open(Arc::clone(&vfs), &name, 10).unwrap();
         Run {
-            seed,
             random,
             form,
             vfs,
@@ -140,6 +144,8 @@ impl Run {
             cursors: Vec::new(),
             next_tree: 0,
             step: 0,
+            growing: true,
+            largest: 0,
         }
     }
 
@@ -147,26 +153,41 @@ impl Run {
         self.form.page_size as usize
     }
 
-    fn all(mut self, operations: u64) {
+    fn all(&mut self, operations: u64) {
         while self.step < operations {
             self.transaction();
         }
         self.close_all_cursors();
         self.compare_everything();
-        assert_eq!(self.db.stats().pinned, 0, "pages pinned at the end: {:?}", self.db.pinned_pages());
-        self.db.close();
+        assert_eq!(
+            self.db.stats().pinned,
+            0,
+            "pages pinned at the end: {:?}",
+            self.db.pinned_pages()
+        );
     }
 
     fn transaction(&mut self) {
         self.db.begin(TransactionKind::Write).unwrap();
         self.savepoints.clear();
-        for _ in 0..self.random.between(1, 40) {
+        // Trees grow over a while and shrink over a while, or they would stay small.
+        let entries: usize = self.world.values().map(|tree| tree.entries.len()).sum();
+        match entries {
+            0..30 => self.growing = true,
+            CROWDED.. => self.growing = false,
+            _ => {}
+        }
+        for _ in 0..self.random.between(1, 50) {
             self.step += 1;
             self.operation();
         }
-        if self.random.percent(75) { self.commit() } else { self.roll_back() }
+        if self.random.percent(75) {
+            self.commit()
+        } else {
+            self.roll_back()
+        }
         self.check();
-        match self.random.below(12) {
+        match self.random.below(24) {
             0 => self.compare_everything(),
             1 => {
                 self.close_all_cursors();
@@ -179,18 +200,20 @@ impl Run {
     }
 
     fn operation(&mut self) {
-        match self.random.below(100) {
-            0..3 => self.create_tree(),
-            3..4 => self.drop_tree(),
-            4..5 => self.clear_tree(),
-            5..8 => self.savepoint(),
-            8..9 => self.vacuum_step(),
-            9..16 => self.open_cursor(),
-            16..18 => self.close_cursor(),
-            18..42 => self.insert(),
-            42..62 => self.delete(),
-            62..72 => self.seek(),
-            72..96 => self.walk(),
+        let change = if self.growing { Run::insert } else { Run::delete };
+        let other = if self.growing { Run::delete } else { Run::insert };
+        match self.random.below(1000) {
+            0..10 => self.create_tree(),
+            10..13 => self.drop_tree(),
+            13..16 => self.clear_tree(),
+            16..40 => self.savepoint(),
+            40..50 => self.vacuum_step(),
+            50..150 => self.open_cursor(),
+            150..160 => self.close_cursor(),
+            160..560 => change(self),
+            560..660 => other(self),
+            660..750 => self.seek(),
+            750..980 => self.walk(),
             _ => self.count(),
         }
     }
@@ -220,7 +243,9 @@ impl Run {
     fn after_undo(&mut self) {
         let mut kept = Vec::new();
         for mut cursor in std::mem::take(&mut self.cursors) {
-            let Some(tree) = self.world.get(&cursor.tree) else {
+            // A cursor is bound to a root page, which may be that of another tree by now.
+            let tree = self.world.get(&cursor.tree).filter(|tree| tree.root == cursor.root);
+            let Some(tree) = tree else {
                 self.db.close_cursor(cursor.id);
                 continue;
             };
@@ -382,9 +407,10 @@ impl Run {
         }
         let Some(number) = self.any_tree() else { return };
         let writable = self.random.percent(70);
-        let id = self.db.open_cursor(self.world[&number].root, writable).unwrap();
+        let root = self.world[&number].root;
+        let id = self.db.open_cursor(root, writable).unwrap();
         assert!(self.db.is_at_end(id), "a new cursor is on no entry");
-        self.cursors.push(Cursor { id, tree: number, writable, place: Place::Nowhere });
+        self.cursors.push(Cursor { id, tree: number, root, writable, place: Place::Nowhere });
     }
 
     fn close_cursor(&mut self) {
@@ -420,7 +446,8 @@ impl Run {
         let mut key = vec![b'a' + (number % 26) as u8];
         if number > 60 {
             key.extend((number as u16).to_be_bytes());
-            let longest = if number % 50 == 0 { page_size.min(9000) * 2 } else { page_size / 6 };
+            let longest =
+                if number.is_multiple_of(50) { page_size.min(9000) * 2 } else { page_size / 6 };
             let length = 3 + Random::new(number as u64).below(longest);
             key.resize(length, b'x');
         }
@@ -451,9 +478,6 @@ impl Run {
     fn insert(&mut self) {
         let Some(index) = self.any_cursor(true) else { return };
         let (id, number) = (self.cursors[index].id, self.cursors[index].tree);
-        if self.world[&number].entries.len() > CROWDED {
-            return;
-        }
         let key = self.any_key(number, 20);
         let mut data = self.any_data();
         let zeros = if self.random.percent(5) { self.random.below(2000) } else { 0 };
@@ -465,6 +489,7 @@ impl Run {
             data.clear();
         }
         tree.entries.insert(key.clone(), data);
+        self.largest = self.largest.max(tree.entries.len());
         self.cursors[index].place = Place::Unknown;
         for cursor in self.cursors.iter_mut().filter(|cursor| cursor.tree == number) {
             if cursor.place == (Place::Gone { key: key.clone(), asked: false }) {
@@ -568,7 +593,7 @@ impl Run {
         let Some(index) = self.any_cursor(false) else { return };
         let cursor = &mut self.cursors[index];
         let expected = self.world[&cursor.tree].entries.len() as u64;
-        assert_eq!(self.db.count(cursor.id).unwrap(), expected, "count (H50118)");
+        assert_eq!(self.db.count(cursor.id).unwrap(), expected, "count of {cursor:?}");
         cursor.place = Place::Unknown;
     }
 }
@@ -607,11 +632,10 @@ fn assert_entry(db: &mut Btree, cursor: CursorId, tree: &Tree, key: &OwnedKey, d
 fn random_operations_agree_with_a_map() {
     let operations = number_from("TCLBTREE_OPERATIONS", 10_000);
     for seed in Seeds::from_environment(8) {
-        let run = Run::new(seed);
-        let context = format!("seed {}, {:?}, {:?}", run.seed, run.form, run.name);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            run.all(operations);
-        }));
-        assert!(outcome.is_ok(), "failed: {context}");
+        let mut run = Run::new(seed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| run.all(operations)));
+        let Run { form, name, step, largest, .. } = &run;
+        println!("seed {seed}, {form:?}, {name:?}: largest tree {largest} entries");
+        assert!(outcome.is_ok(), "seed {seed}, {form:?}, {name:?} failed at operation {step}");
     }
 }

@@ -158,7 +158,7 @@ fn a_stock_transaction_interrupted_is_undone_here() {
             let mut book = attach_here(&copy);
             assert!(book.checked_content().unwrap() == old, "{mode} {page_size}");
             assert!(!journal_of(&copy).exists(), "{mode} {page_size}: journal still there");
-            drop(book);
+            book.db.close();
             let connection = stock::open(&copy);
             assert_eq!(stock::integrity(&connection), "ok");
             assert!(Content::by_stock(&connection).unwrap() == old);
@@ -316,8 +316,7 @@ fn both_engines_agree_on_every_spoilt_journal() {
         drop(connection);
         let by_stock = Outcome::of(&path);
         lay_out();
-        let mut db =
-            Btree::open(Arc::new(UnixVfs::new()), &path, &Options::default()).unwrap();
+        let mut db = Btree::open(Arc::new(UnixVfs::new()), &path, &Options::default()).unwrap();
         let _ = db.begin(TransactionKind::Read);
         db.close();
         let here = Outcome::of(&path);

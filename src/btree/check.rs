@@ -614,3 +614,6 @@ fn loose_cell<'a>(
     let cell = Node::decode_cell(bytes.get(start..format.usable)?, kind, format).ok()?;
     (start + cell.size <= format.usable).then_some(cell)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ impl Store {
     }
 
     /// Appends a listing of a page and of everything below it: the page, its left children in the
-    /// order of the cells, the right child. No page is shown twice.
+    /// order of the cells, the right child. No page is shown twice, and none that the
+    /// database does not have.
     ///
     /// # Errors
     /// As [`Store::dump_page`], for the first page.
@@ -50,9 +51,10 @@ impl Store {
     ) -> Result<()> {
         seen.insert(page);
         let children = self.dump_with_children(page, parent, out)?;
-        for child in children.into_iter().filter_map(PageNumber::new) {
-            let known = !self.format.lock_page.is(child.get()) && !seen.contains(&child);
-            if known && level < LEVELS_MAX {
+        for child in children {
+            let Ok(child) = self.checked_number(child) else { continue };
+            let shown = self.format.lock_page.is(child.get()) || seen.contains(&child);
+            if !shown && level < LEVELS_MAX {
                 self.dump_below(child, page.get(), level + 1, seen, out)?;
             }
         }

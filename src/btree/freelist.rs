@@ -371,3 +371,6 @@ fn drop_leaf(trunk: &mut [u8], leaves: usize, index: usize) -> Result<()> {
     put_u32(trunk, LEAVES + 4 * index, moved)?;
     put_u32(trunk, LEAF_COUNT, last as u32)
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,9 @@ impl Store {
             let page = self.chain_page(number)?;
             pages.push(page);
             if pages.len() < count {
+                let mark = self.pager.mark();
                 number = self.next_in_chain(page)?.0;
+                self.pager.release(mark);
             }
         }
         Ok(pages)
@@ -235,3 +237,6 @@ impl Store {
         Ok(known.then_some(next))
     }
 }
+
+#[cfg(test)]
+mod tests;

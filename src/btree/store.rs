@@ -184,3 +184,84 @@ impl Store {
         crate::format::bytes::put_u32(self.pager.bytes_mut(page), offset, value)
     }
 }
+
+/// Databases for the tests of this layer.
+#[cfg(test)]
+pub(super) mod testing {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::btree::{Btree, Key, Options, TransactionKind};
+    use crate::os::MemoryVfs;
+
+    /// A database in memory with a write transaction open.
+    pub(in crate::btree) fn database(page_size: u32, auto_vacuum: AutoVacuum) -> Btree {
+        database_with_lock_page(page_size, auto_vacuum, LockPage::STANDARD_OFFSET)
+    }
+
+    /// The same, with the lock bytes elsewhere.
+    pub(in crate::btree) fn database_with_lock_page(
+        page_size: u32,
+        auto_vacuum: AutoVacuum,
+        lock_offset: u32,
+    ) -> Btree {
+        let page_size = PageSize::new(page_size).unwrap();
+        let options = Options { page_size, lock_offset, ..Options::default() };
+        let mut db = Btree::open(Arc::new(MemoryVfs::new()), "test.db", &options).unwrap();
+        db.set_auto_vacuum(auto_vacuum).unwrap();
+        db.begin(TransactionKind::Write).unwrap();
+        db
+    }
+
+    /// The page with this number.
+    pub(in crate::btree) fn page(number: u32) -> PageNumber {
+        PageNumber::new(number).unwrap()
+    }
+
+    /// Inserts entries with integer keys `keys` and data of `length` bytes.
+    pub(in crate::btree) fn fill(
+        db: &mut Btree,
+        root: PageNumber,
+        keys: impl Iterator<Item = i64>,
+        length: usize,
+    ) {
+        let cursor = db.open_cursor(root, true).unwrap();
+        for key in keys {
+            db.insert(cursor, Key::Integer(key), &vec![key as u8; length], 0).unwrap();
+        }
+        db.close_cursor(cursor);
+    }
+
+    /// All entries of a tree with integer keys: key and data.
+    pub(in crate::btree) fn entries(db: &mut Btree, root: PageNumber) -> Vec<(i64, Vec<u8>)> {
+        let cursor = db.open_cursor(root, false).unwrap();
+        let mut entries = Vec::new();
+        let mut there = db.first(cursor).unwrap();
+        while there {
+            entries.push((db.integer_key(cursor).unwrap(), db.data(cursor).unwrap()));
+            there = db.next(cursor).unwrap();
+        }
+        db.close_cursor(cursor);
+        entries
+    }
+
+    /// Overwrites bytes of a page behind the engine's back.
+    pub(in crate::btree) fn poke(db: &mut Btree, number: u32, at: usize, bytes: &[u8]) {
+        let mark = db.store.pager.mark();
+        let page = db.store.pager.fetch(page(number)).unwrap();
+        let page = db.store.pager.make_writable(page).unwrap();
+        let (content, info) = db.store.pager.parts_mut(page);
+        crate::pager::PageInfo::reset(info);
+        content[at..at + bytes.len()].copy_from_slice(bytes);
+        db.store.pager.release(mark);
+    }
+
+    /// Bytes of a page.
+    pub(in crate::btree) fn peek(db: &mut Btree, number: u32) -> Vec<u8> {
+        let mark = db.store.pager.mark();
+        let page = db.store.pager.fetch(page(number)).unwrap();
+        let bytes = db.store.pager.bytes(page).to_vec();
+        db.store.pager.release(mark);
+        bytes
+    }
+}

@@ -74,7 +74,7 @@ impl Store {
 
     fn copy_node(&mut self, from: PageNumber, to: PageNumber) -> Result<()> {
         let source = self.fetch_node(from)?;
-        let target = self.pager.fetch_blank(to)?;
+        let target = self.pager.fetch(to)?;
         let target = self.pager.make_writable(target)?;
         self.pager.copy_page(source, target);
         let target = self.fetch_node(to)?;
@@ -84,7 +84,7 @@ impl Store {
     fn copy_overflow(&mut self, from: PageNumber, to: PageNumber) -> Result<()> {
         let source = self.pager.fetch(from)?;
         let next = u32_at(self.pager.bytes(source), 0)?;
-        let target = self.pager.fetch_blank(to)?;
+        let target = self.pager.fetch(to)?;
         let target = self.pager.make_writable(target)?;
         self.pager.copy_page(source, target);
         if next == 0 {
@@ -240,3 +240,6 @@ impl Store {
 fn not_owned(page: PageNumber) -> Error {
     Error::corrupt("pointer map and pages contradict each other").on_page(page.get())
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,8 @@ fn session_of(interp: &mut Interp<'_>) -> Rc<Session> {
     let mut delete = None;
     // SAFETY: a valid interpreter; the pointer is to a live option.
     let data = unsafe { sys::get_assoc_data(interp.raw(), SESSION.as_ptr(), &mut delete) };
-    let is_ours = delete.is_some_and(|found| found as usize == forget_session as usize);
+    let is_ours = delete
+        .is_some_and(|found| std::ptr::fn_addr_eq(found, forget_session as sys::InterpCallback));
     if !data.is_null() && is_ours {
         let known = data.cast::<Session>().cast_const();
         // SAFETY: stored below by `Rc::into_raw`; the interpreter keeps its own reference.
@@ -83,7 +84,7 @@ fn session_of(interp: &mut Interp<'_>) -> Rc<Session> {
             Rc::from_raw(known)
         };
     }
-    let session = Session::new();
+    let session = Session::new(commands::memory_disk());
     let data = Rc::into_raw(Rc::clone(&session)).cast_mut().cast();
     let delete = Some(forget_session as sys::InterpCallback);
     // SAFETY: a valid interpreter; `forget_session` takes the reference back exactly once.

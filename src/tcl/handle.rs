@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::result_code::Failure;
 use crate::btree::{Btree, CursorId};
 use crate::error::Error;
-use crate::os::{MemoryVfs, Vfs};
+use crate::os::Vfs;
 
 const DATABASE_PREFIX: &[u8] = b"btree";
 const CURSOR_PREFIX: &[u8] = b"btcur";
@@ -74,13 +74,14 @@ pub(super) struct InUse<'a> {
 }
 
 impl Session {
-    /// An empty session, closed at the latest when the process ends.
-    pub(super) fn new() -> Rc<Session> {
+    /// An empty session, closed at the latest when the process ends. `memory` is the file system
+    /// behind `-vfs memory`.
+    pub(super) fn new(memory: Arc<dyn Vfs>) -> Rc<Session> {
         let session = Rc::new(Session {
             databases: RefCell::default(),
             cursors: RefCell::default(),
             clients: RefCell::default(),
-            memory: Arc::new(MemoryVfs::new()),
+            memory,
         });
         SESSIONS.with_borrow_mut(|sessions| {
             sessions.retain(|known| known.strong_count() > 0);
@@ -327,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_dead_handle_is_named_in_the_error() {
-        let failure = Session::new().database(b"junk").unwrap_err();
+        let memory = Arc::new(crate::os::MemoryVfs::new());
+        let failure = Session::new(memory).database(b"junk").unwrap_err();
         let (text, code) = failure.report().unwrap();
         assert_eq!(text, "no such btree: \"junk\"");
         assert_eq!(code, ["TCL", "LOOKUP", "BTREE", "junk"]);

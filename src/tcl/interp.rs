@@ -146,9 +146,8 @@ impl Interp<'_> {
     /// [`Failure::Raised`] if another version is there.
     pub(super) fn provide(&mut self, package: &CStr, version: &CStr) -> Result<(), Failure> {
         // SAFETY: a valid interpreter and texts ended by a zero byte.
-        let status = unsafe {
-            sys::pkg_provide(self.raw, package.as_ptr(), version.as_ptr(), ptr::null())
-        };
+        let status =
+            unsafe { sys::pkg_provide(self.raw, package.as_ptr(), version.as_ptr(), ptr::null()) };
         raised_unless_ok(status)
     }
 

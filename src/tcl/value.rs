@@ -177,16 +177,14 @@ impl Value {
         let (status, count) = if sys::is_nine() {
             let mut count = 0isize;
             // SAFETY: interpreter and value are valid; 9.0 has this slot.
-            let status = unsafe {
-                sys::list_elements_9(interp.raw(), self.0, &mut count, &mut elements)
-            };
+            let status =
+                unsafe { sys::list_elements_9(interp.raw(), self.0, &mut count, &mut elements) };
             (status, usize::try_from(count).unwrap_or(0))
         } else {
             let mut count: c_int = 0;
             // SAFETY: interpreter and value are valid; 8.6 has this slot.
-            let status = unsafe {
-                sys::list_elements_8(interp.raw(), self.0, &mut count, &mut elements)
-            };
+            let status =
+                unsafe { sys::list_elements_8(interp.raw(), self.0, &mut count, &mut elements) };
             (status, usize::try_from(count).unwrap_or(0))
         };
         raised_unless_ok(status)?;

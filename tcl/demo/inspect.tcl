@@ -19,13 +19,9 @@ proc inspect::schema {db} {
     return $trees
 }
 
-# Bytes of a page that its b-tree may use: all but those reserved in byte 20 of the file.
-proc inspect::usable {db file} {
-    set channel [open $file rb]
-    seek $channel 20
-    binary scan [read $channel 1] cu reserved
-    close $channel
-    return [expr {[btree_get_page_size $db] - $reserved}]
+# Bytes of a page that its b-tree may use.
+proc inspect::usable {db} {
+    return [expr {[btree_get_page_size $db] - [btree_get_reserve $db]}]
 }
 
 # Pages that hold the part of a payload which does not fit into its cell.

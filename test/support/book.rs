@@ -15,7 +15,7 @@ use tclbtree::os::Vfs;
 use tclbtree::{Btree, CursorId, Key, Options, Result, TABLE, TransactionKind};
 
 use super::random::Random;
-use super::record::{Column, encode, split};
+use super::record::{Field, blob, bytes, decode, encode, integer, text};
 
 /// What the schema table says.
 const SCHEMA: [(&str, &str); 2] = [
@@ -153,7 +153,7 @@ fn random_key(random: &mut Random, page_size: usize) -> Vec<u8> {
 
 /// The record that stands for key `key` in tree `w`.
 pub(crate) fn key_record(key: &[u8]) -> Vec<u8> {
-    encode(&[Column::Blob(key)])
+    encode(&[blob(key)])
 }
 
 /// The open database and the roots of its trees.
@@ -176,11 +176,11 @@ impl Book {
         let schema = db.open_cursor(PageNumber::ONE, true)?;
         for (index, ((name, sql), root)) in SCHEMA.iter().zip([rows, keys]).enumerate() {
             let row = encode(&[
-                Column::Text("table"),
-                Column::Text(name),
-                Column::Text(name),
-                Column::Integer(i64::from(root.get())),
-                Column::Text(sql),
+                text("table"),
+                text(name),
+                text(name),
+                Field::Integer(i64::from(root.get())),
+                text(sql),
             ]);
             db.insert(schema, Key::Integer(index as i64 + 1), &row, 0)?;
         }
@@ -196,9 +196,8 @@ impl Book {
     pub(crate) fn attach(mut db: Btree) -> Result<Book> {
         db.begin(TransactionKind::Read)?;
         let roots = schema_roots(&mut db)?;
-        let root = |wanted: &str| {
-            roots.iter().find(|(name, _)| name == wanted).map(|&(_, root)| root)
-        };
+        let root =
+            |wanted: &str| roots.iter().find(|(name, _)| name == wanted).map(|&(_, root)| root);
         let missing = tclbtree::Error::Corrupt { page: 1, what: "schema row missing" };
         let (rows, keys) = (root("t").ok_or(missing)?, root("w").ok_or(missing)?);
         db.commit()?;
@@ -213,7 +212,7 @@ impl Book {
         };
         with_cursor(&mut self.db, root, true, |db, cursor| match change {
             Change::Put(a, b) => {
-                let row = encode(&[Column::Null, Column::Blob(b)]);
+                let row = encode(&[Field::Null, blob(b)]);
                 db.insert(cursor, Key::Integer(*a), &row, 0)
             }
             Change::Remove(a) if db.seek(cursor, Key::Integer(*a))?.is_eq() => {
@@ -241,12 +240,12 @@ impl Book {
         let mut content = Content::default();
         walk(&mut self.db, self.rows, |db, cursor| {
             let a = db.integer_key(cursor)?;
-            let b = split(&db.data(cursor)?).into_iter().nth(1).unwrap_or_default();
+            let b = bytes(&decode(&db.data(cursor)?)[1]);
             assert!(content.rows.insert(a, b).is_none(), "row {a} twice");
             Ok(())
         })?;
         walk(&mut self.db, self.keys, |db, cursor| {
-            let key = split(&db.key(cursor)?).into_iter().next().unwrap_or_default();
+            let key = bytes(&decode(&db.key(cursor)?)[0]);
             assert!(content.keys.insert(key), "a key twice");
             Ok(())
         })?;
@@ -271,9 +270,9 @@ impl Book {
 pub(crate) fn schema_roots(db: &mut Btree) -> Result<Vec<(String, PageNumber)>> {
     let mut roots = Vec::new();
     walk(db, PageNumber::ONE, |db, schema| {
-        let columns = split(&db.data(schema)?);
-        let name = String::from_utf8_lossy(&columns[1]).into_owned();
-        let number = columns[3].iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        let fields = decode(&db.data(schema)?);
+        let name = String::from_utf8_lossy(&bytes(&fields[1])).into_owned();
+        let number = integer(&fields[3]) as u32;
         roots.extend(PageNumber::new(number).map(|root| (name, root)));
         Ok(())
     })?;

@@ -6,6 +6,19 @@
 //! | [`record`] | records for the schema table and for rows that stock SQLite reads |
 //! | [`book`] | a database that this engine and stock SQLite both understand |
 //! | [`stock`] | stock SQLite, in this process and as the `sqlite3` program |
+//!
+//! What a run does beyond the normal one is said by the environment:
+//!
+//! | variable | used by | meaning |
+//! | --- | --- | --- |
+//! | `TCLBTREE_SEED` | all | first seed, or first case |
+//! | `TCLBTREE_SEEDS` | model, crash | how many seeds |
+//! | `TCLBTREE_SECONDS` | model, crash | go on with further seeds for so long |
+//! | `TCLBTREE_OPERATIONS` | model | operations for each seed |
+//! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
+//! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
+//! | `TCLBTREE_CASES` | damage | damaged files |
+//! | `TCLBTREE_LONG` | interop | 1: also the file of 100 MB |
 
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 

@@ -4,9 +4,11 @@
 //! whole truth: scripts compare whole messages.
 
 use std::ffi::CStr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 
 use super::command::{ANY, Command};
+use crate::os::Vfs;
 
 mod cursor;
 mod entry;
@@ -28,6 +30,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static Command> {
 /// Every linked variable: its name, and the integer behind it.
 pub(super) fn linked_variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
     simulate::variables()
+}
+
+/// The file system behind `-vfs memory` of a new interpreter.
+pub(super) fn memory_disk() -> Arc<dyn Vfs> {
+    simulate::memory_disk()
 }
 
 const TABLES: [&[Command]; 7] =
@@ -213,13 +220,7 @@ const CURSORS: &[Command] = &[
     Command::new(c"btree_keysize", 1..=1, c"ID", "bytes of the key", entry::key_size),
     Command::new(c"btree_data", 1..=3, c"ID", "data of the entry, or a part of it", entry::data),
     Command::new(c"btree_data_size", 1..=1, c"ID", "bytes of the data", entry::data_size),
-    Command::new(
-        c"btree_payload_size",
-        1..=1,
-        c"ID",
-        "bytes of key and data",
-        entry::payload_size,
-    ),
+    Command::new(c"btree_payload_size", 1..=1, c"ID", "bytes of key and data", entry::payload_size),
     Command::new(
         c"btree_fetch_key",
         2..=2,
@@ -402,7 +403,13 @@ const DIAGNOSTICS: &[Command] = &[
         "does nothing, for debuggers",
         help::breakpoint,
     ),
-    Command::new(c"btree_help", 0..=1, c"?NAME?", "lists the commands, or tells about one", help::help),
+    Command::new(
+        c"btree_help",
+        0..=1,
+        c"?NAME?",
+        "lists the commands, or tells about one",
+        help::help,
+    ),
 ];
 
 const RECORDS: &[Command] = &[

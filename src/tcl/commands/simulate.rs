@@ -1,36 +1,55 @@
-//! The linked variables, and the disk that listens to them.
+//! The disks that scripts open files on, and the variables that make them fail.
 //!
-//! Each variable is an integer of the process: all interpreters see one value.
+//! Each variable is an integer of the process: all interpreters see one value. Tcl reads and
+//! writes it in place, and so do the disks.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use crate::format::LockPage;
-use crate::os::{UnixVfs, Vfs};
+use crate::os::simulate::{FaultKnobs, FaultVfs, Suspension};
+use crate::os::{MemoryVfs, UnixVfs, Vfs};
 
+/// Faults and counters of every disk here.
+static KNOBS: FaultKnobs = FaultKnobs::new();
 /// Where the lock bytes are in files opened from now on.
 static PENDING_BYTE: AtomicI32 = AtomicI32::new(LockPage::STANDARD_OFFSET as i32);
-/// Tracing; writing is accepted.
+/// Tracing of b-trees and of references to pages: there is none, and scripts may switch it.
 static BTREE_TRACE: AtomicI32 = AtomicI32::new(0);
 static PAGER_REFINFO_ENABLE: AtomicI32 = AtomicI32::new(0);
 
-/// The disk of every file that a script opens.
-static DISK: LazyLock<Arc<dyn Vfs>> = LazyLock::new(|| Arc::new(UnixVfs::new()));
+static DISK: LazyLock<Arc<dyn Vfs>> =
+    LazyLock::new(|| Arc::new(FaultVfs::new(Arc::new(UnixVfs::new()), &KNOBS)));
 
-/// Every linked variable.
+/// Every linked variable: its name, and the integer behind it.
 pub(super) fn variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
     [
-        (c"sqlite_pending_byte", &PENDING_BYTE),
         (c"btree_trace", &BTREE_TRACE),
         (c"pager_refinfo_enable", &PAGER_REFINFO_ENABLE),
+        (c"sqlite_pending_byte", &PENDING_BYTE),
+        (c"sqlite_io_error_pending", &KNOBS.io_error_pending),
+        (c"sqlite_io_error_hit", &KNOBS.io_error_hit),
+        (c"sqlite_io_error_persist", &KNOBS.io_error_persist),
+        (c"sqlite_io_error_hardhit", &KNOBS.io_error_hardhit),
+        (c"sqlite_diskfull_pending", &KNOBS.diskfull_pending),
+        (c"sqlite_diskfull", &KNOBS.diskfull),
+        (c"sqlite_open_file_count", &KNOBS.open_file_count),
+        (c"sqlite_sync_count", &KNOBS.sync_count),
+        (c"sqlite_fullsync_count", &KNOBS.fullsync_count),
+        (c"sqlite_opentemp_count", &KNOBS.opentemp_count),
     ]
     .into_iter()
 }
 
-/// The disk of every file that a script opens.
+/// The machine's disk; one for all interpreters, as its files are.
 pub(super) fn disk() -> Arc<dyn Vfs> {
     Arc::clone(&DISK)
+}
+
+/// An empty disk in memory.
+pub(super) fn memory_disk() -> Arc<dyn Vfs> {
+    Arc::new(FaultVfs::new(Arc::new(MemoryVfs::new()), &KNOBS))
 }
 
 /// Position of the first lock byte, for a file that is opened now. A negative one is ignored.
@@ -39,10 +58,7 @@ pub(super) fn lock_offset() -> u32 {
     u32::try_from(set).unwrap_or(LockPage::STANDARD_OFFSET)
 }
 
-/// Simulated faults are not counted while the guard lives.
-pub(super) fn suspend() -> Suspended {
-    Suspended
+/// Simulated faults are neither counted nor raised while the guard lives.
+pub(super) fn suspend() -> Suspension<'static> {
+    KNOBS.suspend()
 }
-
-/// See [`suspend`].
-pub(super) struct Suspended;

@@ -1,0 +1,411 @@
+//! The page cache: lookup, pins, the dirty list, and whom to recycle. Knows no files.
+//!
+//! A hit touches the page table and one frame and nothing else: recency is a stamp in the frame,
+//! written when its last pin goes. The queue of candidates for recycling is a heap of stamps that
+//! is put right only when a candidate is wanted, so recycling is exactly least recently used.
+//!
+//! Invariants:
+//! - C1. A number other than 0 in a frame and the entry of the page table for it name each other.
+//! - C2. Every frame that is in use, unpinned and clean has one entry in the queue, with a stamp
+//!   not later than its own. Other frames have one or none.
+//! - C3. Queue, dirty list and free list have room for all frames, so only making a frame, a chunk
+//!   of the table or a pin can fail.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::page::PageInfo;
+use super::page_set::filled;
+use crate::error::{Error, Result};
+use crate::format::PageSize;
+
+/// No frame, no position.
+const NONE: u32 = u32::MAX;
+
+/// One cached page.
+pub(super) struct Frame<X> {
+    bytes: Box<[u8]>,
+    /// What the layer above keeps beside the page.
+    pub(super) info: X,
+    /// The page's number; 0 while the frame is free.
+    pub(super) number: u32,
+    pins: u32,
+    /// The state of transaction and savepoints for which the page was made writable.
+    pub(super) write_serial: u64,
+    released: u64,
+    created: u64,
+    dirty_at: u32,
+    queued: bool,
+    /// The page must not be written before the journal was synced.
+    pub(super) needs_sync: bool,
+    /// The page became a free leaf: its content need not be written.
+    pub(super) forgotten: bool,
+    /// The page lies beyond the image, but the file has bytes there that are not these.
+    pub(super) hollow: bool,
+}
+
+impl<X> Frame<X> {
+    /// Whether the page was changed since it was last equal to the file.
+    #[inline]
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty_at != NONE
+    }
+
+    /// Whether anybody holds the page.
+    #[inline]
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pins != 0
+    }
+}
+
+/// The cache.
+pub(super) struct Cache<X> {
+    frames: Vec<Frame<X>>,
+    table: PageTable,
+    pins: Vec<u32>,
+    pinned: u32,
+    in_use: u32,
+    clock: u64,
+    queue: BinaryHeap<Reverse<(u64, u32)>>,
+    dirty: Vec<u32>,
+    free: Vec<u32>,
+    page_size: usize,
+}
+
+impl<X: PageInfo> Cache<X> {
+    pub(super) fn new(page_size: PageSize) -> Cache<X> {
+        Cache {
+            frames: Vec::new(),
+            table: PageTable::default(),
+            pins: Vec::new(),
+            pinned: 0,
+            in_use: 0,
+            clock: 0,
+            queue: BinaryHeap::new(),
+            dirty: Vec::new(),
+            free: Vec::new(),
+            page_size: page_size.bytes(),
+        }
+    }
+
+    /// The frame of page `number`.
+    #[inline]
+    pub(super) fn find(&self, number: u32) -> Option<u32> {
+        self.table.get(number)
+    }
+
+    /// The frame with this index.
+    #[inline]
+    pub(super) fn frame(&self, frame: u32) -> &Frame<X> {
+        &self.frames[frame as usize]
+    }
+
+    /// The frame with this index, for changing its marks.
+    #[inline]
+    pub(super) fn frame_mut(&mut self, frame: u32) -> &mut Frame<X> {
+        &mut self.frames[frame as usize]
+    }
+
+    /// Bytes and information of a frame.
+    #[inline]
+    pub(super) fn parts(&self, frame: u32) -> (&[u8], &X) {
+        let frame = &self.frames[frame as usize];
+        (&frame.bytes, &frame.info)
+    }
+
+    /// Bytes and information of a frame, for changing.
+    #[inline]
+    pub(super) fn parts_mut(&mut self, frame: u32) -> (&mut [u8], &mut X) {
+        let frame = &mut self.frames[frame as usize];
+        (&mut frame.bytes, &mut frame.info)
+    }
+
+    /// Copies the bytes of one frame over those of another.
+    pub(super) fn copy(&mut self, from: u32, to: u32) {
+        if let Ok([from, to]) = self.frames.get_disjoint_mut([from as usize, to as usize]) {
+            to.bytes.copy_from_slice(&from.bytes);
+            to.info.reset();
+        }
+    }
+
+    /// Pages in the cache.
+    pub(super) fn len(&self) -> u32 {
+        self.in_use
+    }
+
+    /// Distinct pages pinned.
+    pub(super) fn pinned(&self) -> u32 {
+        self.pinned
+    }
+
+    /// Number and pin count of each pinned page, youngest frame first.
+    pub(super) fn pinned_frames(&self) -> Vec<(u32, u32)> {
+        let mut pinned: Vec<_> = self.frames.iter().filter(|frame| frame.is_pinned()).collect();
+        pinned.sort_unstable_by_key(|frame| Reverse(frame.created));
+        pinned.iter().map(|frame| (frame.number, frame.pins)).collect()
+    }
+
+    /// Indices of all frames, free ones included.
+    pub(super) fn indices(&self) -> std::ops::Range<u32> {
+        0..self.frames.len() as u32
+    }
+}
+
+/// Pins.
+impl<X: PageInfo> Cache<X> {
+    /// Pins a frame until the stack of pins is released below here.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    #[inline]
+    pub(super) fn pin_transient(&mut self, frame: u32) -> Result<()> {
+        if self.pins.len() == self.pins.capacity() {
+            self.grow_pins()?;
+        }
+        self.pins.push(frame);
+        self.pin(frame);
+        Ok(())
+    }
+
+    #[cold]
+    fn grow_pins(&mut self) -> Result<()> {
+        self.pins.try_reserve(64).map_err(|_| Error::NoMemory)
+    }
+
+    /// Depth of the stack of transient pins.
+    #[inline]
+    pub(super) fn pin_depth(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// Takes back the transient pins above `depth`.
+    #[inline]
+    pub(super) fn release(&mut self, depth: usize) {
+        while self.pins.len() > depth {
+            if let Some(frame) = self.pins.pop() {
+                self.unpin(frame);
+            }
+        }
+    }
+
+    /// Pins a frame.
+    #[inline]
+    pub(super) fn pin(&mut self, frame: u32) {
+        let frame = &mut self.frames[frame as usize];
+        self.pinned += u32::from(frame.pins == 0);
+        frame.pins += 1;
+    }
+
+    /// Takes back one pin.
+    #[inline]
+    pub(super) fn unpin(&mut self, index: u32) {
+        let frame = &mut self.frames[index as usize];
+        debug_assert!(frame.pins > 0, "page {} unpinned too often", frame.number);
+        if frame.pins == 1 {
+            self.pinned -= 1;
+            self.clock += 1;
+            frame.released = self.clock;
+            if !frame.queued && frame.dirty_at == NONE {
+                frame.queued = true;
+                self.queue.push(Reverse((frame.released, index)));
+            }
+        }
+        frame.pins = frame.pins.saturating_sub(1);
+    }
+}
+
+/// Frames come and go.
+impl<X: PageInfo> Cache<X> {
+    /// A frame for page `number`, which is not in the cache. Its bytes are whatever was there
+    /// before; it is clean, and neither pinned nor a candidate for recycling before it was pinned.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(super) fn insert(&mut self, number: u32) -> Result<u32> {
+        self.table.reserve(number)?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.make_frame()?,
+        };
+        self.clock += 1;
+        let frame = &mut self.frames[index as usize];
+        frame.number = number;
+        frame.created = self.clock;
+        frame.released = self.clock;
+        self.table.set(number, index);
+        self.in_use += 1;
+        Ok(index)
+    }
+
+    fn make_frame(&mut self) -> Result<u32> {
+        let index = self.frames.len();
+        self.frames.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        reserve_total(&mut self.dirty, index + 1)?;
+        reserve_total(&mut self.free, index + 1)?;
+        let missing = index + 1 - self.queue.len();
+        self.queue.try_reserve(missing).map_err(|_| Error::NoMemory)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(self.page_size).map_err(|_| Error::NoMemory)?;
+        bytes.resize(self.page_size, 0);
+        self.frames.push(Frame {
+            bytes: bytes.into_boxed_slice(),
+            info: X::default(),
+            number: 0,
+            pins: 0,
+            write_serial: 0,
+            released: 0,
+            created: 0,
+            dirty_at: NONE,
+            queued: false,
+            needs_sync: false,
+            forgotten: false,
+            hollow: false,
+        });
+        u32::try_from(index).map_err(|_| Error::NoMemory)
+    }
+
+    /// Throws an unpinned page out of the cache, whatever its content.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.mark_clean(index);
+        let frame = &mut self.frames[index as usize];
+        debug_assert!(!frame.is_pinned(), "page {} is in use", frame.number);
+        if frame.number == 0 {
+            return;
+        }
+        self.table.clear(frame.number);
+        frame.number = 0;
+        frame.hollow = false;
+        frame.info.reset();
+        self.free.push(index);
+        self.in_use -= 1;
+    }
+
+    /// Takes the least recently used page that is clean and unpinned out of the queue. The caller
+    /// removes it.
+    pub(super) fn oldest_clean(&mut self) -> Option<u32> {
+        while let Some(Reverse((stamp, index))) = self.queue.pop() {
+            let frame = &mut self.frames[index as usize];
+            frame.queued = false;
+            if frame.number == 0 || frame.is_pinned() || frame.is_dirty() {
+                continue; // C2: it comes back when it is unpinned or clean.
+            }
+            if frame.released == stamp {
+                return Some(index);
+            }
+            frame.queued = true;
+            let released = frame.released;
+            self.queue.push(Reverse((released, index)));
+        }
+        None
+    }
+
+    /// Throws everything away and goes over to another page size. No page is pinned.
+    pub(super) fn restart(&mut self, page_size: PageSize) {
+        *self = Cache::new(page_size);
+    }
+
+    /// The frames of all changed pages, in no order.
+    pub(super) fn dirty(&self) -> &[u32] {
+        &self.dirty
+    }
+
+    /// When the last pin of a frame went, on a clock that only this cache knows.
+    pub(super) fn released(&self, index: u32) -> u64 {
+        self.frames[index as usize].released
+    }
+
+    /// Puts a frame on the dirty list.
+    pub(super) fn mark_dirty(&mut self, index: u32) {
+        let frame = &mut self.frames[index as usize];
+        if frame.dirty_at == NONE {
+            frame.dirty_at = self.dirty.len() as u32;
+            self.dirty.push(index);
+        }
+        frame.forgotten = false;
+        frame.hollow = false;
+    }
+
+    /// Takes a frame off the dirty list.
+    pub(super) fn mark_clean(&mut self, index: u32) {
+        let frame = &mut self.frames[index as usize];
+        frame.write_serial = 0;
+        frame.needs_sync = false;
+        frame.forgotten = false;
+        let at = std::mem::replace(&mut frame.dirty_at, NONE);
+        if at == NONE {
+            return;
+        }
+        if !frame.queued && !frame.is_pinned() {
+            frame.queued = true;
+            let released = frame.released;
+            self.queue.push(Reverse((released, index)));
+        }
+        self.dirty.swap_remove(at as usize);
+        if let Some(&moved) = self.dirty.get(at as usize) {
+            self.frames[moved as usize].dirty_at = at;
+        }
+    }
+}
+
+fn reserve_total(list: &mut Vec<u32>, total: usize) -> Result<()> {
+    let missing = total - list.len();
+    list.try_reserve(missing).map_err(|_| Error::NoMemory)
+}
+
+/// Entries per chunk of the page table.
+const CHUNK: usize = 1024;
+
+/// From page number to frame: chunks made where pages are, found without hashing.
+#[derive(Default)]
+struct PageTable {
+    chunks: Vec<Option<Box<[u32; CHUNK]>>>,
+    /// Pages in each chunk.
+    used: Vec<u16>,
+}
+
+impl PageTable {
+    #[inline]
+    fn get(&self, number: u32) -> Option<u32> {
+        match self.chunks.get(number as usize / CHUNK) {
+            Some(Some(chunk)) => {
+                let frame = chunk[number as usize % CHUNK];
+                (frame != NONE).then_some(frame)
+            }
+            _ => None,
+        }
+    }
+
+    fn reserve(&mut self, number: u32) -> Result<()> {
+        let at = number as usize / CHUNK;
+        if at >= self.chunks.len() {
+            let more = at + 1 - self.chunks.len();
+            self.chunks.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            self.used.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            self.chunks.resize_with(at + 1, || None);
+            self.used.resize(at + 1, 0);
+        }
+        if self.chunks[at].is_none() {
+            self.chunks[at] = Some(filled(NONE)?);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, number: u32, frame: u32) {
+        let at = number as usize / CHUNK;
+        if let Some(Some(chunk)) = self.chunks.get_mut(at) {
+            chunk[number as usize % CHUNK] = frame;
+            self.used[at] += 1;
+        }
+    }
+
+    fn clear(&mut self, number: u32) {
+        let at = number as usize / CHUNK;
+        let Some(Some(chunk)) = self.chunks.get_mut(at) else { return };
+        chunk[number as usize % CHUNK] = NONE;
+        self.used[at] -= 1;
+        // A sparse scan of a large file must not leave one chunk behind per page; the first stays.
+        if self.used[at] == 0 && at > 0 {
+            self.chunks[at] = None;
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Commit: phase one makes the transaction durable, phase two makes it final.
+//!
+//! ```text
+//!   exclusive lock ─ change counter ─ super-journal record ─ journal synced ─ pages written ─
+//!   database synced ═ phase one done ═ journal ends: the commit point ─ file cut ─ lock lowered
+//! ```
+
+use std::path::Path;
+
+use super::journal::Journal;
+use super::state::State;
+use super::write::Transaction;
+use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
+use crate::error::{Error, Result};
+use crate::format::bytes::{put_u32, u32_at};
+use crate::format::{FileHeader, LIBRARY_VERSION, MAGIC, PageNumber};
+use crate::os::{Hint, LockLevel};
+
+impl<X: PageInfo> Pager<X> {
+    /// Makes the transaction durable, but not final: journal synced, change counter raised, pages
+    /// written, database synced. `super_journal` is the one that this transaction hangs on.
+    /// Does nothing but count if no page was changed.
+    ///
+    /// # Errors
+    /// [`Busy`](crate::Error::Busy): the transaction stays open and can be tried again.
+    /// [`Full`](crate::Error::Full), [`Io`](crate::Error::Io): it must be rolled back.
+    pub fn commit_phase_one(&mut self, super_journal: Option<&Path>) -> Result<()> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if !self.is_changed() || self.state == State::Finished {
+            return Ok(());
+        }
+        self.lock_patiently(LockLevel::Exclusive)?;
+        let mark = self.mark();
+        let result = self.update_page_one();
+        self.release(mark);
+        result?;
+        if let Some(path) = super_journal {
+            self.name_super_journal(path).map_err(|error| self.latch_if_serious(error))?;
+        }
+        if self.storage == Storage::Temporary && self.image > self.cache_limit() {
+            self.materialise().map_err(|error| self.latch_if_serious(error))?;
+        }
+        self.protect_originals()?;
+        self.write_dirty_pages()?;
+        self.finish_file().map_err(|error| self.latch_if_serious(error))?;
+        self.enter(State::Finished);
+        Ok(())
+    }
+
+    /// Whether the open write transaction has changed anything.
+    fn is_changed(&self) -> bool {
+        self.state.is_writing()
+            && (self.state > State::WriterLocked || self.image != self.transaction.original_image)
+    }
+
+    /// Raises the change counter and stores what goes with it, as far as page 1 is a file header.
+    fn update_page_one(&mut self) -> Result<()> {
+        let page = self.fetch(PageNumber::ONE)?;
+        let bytes = self.bytes(page);
+        let is_header = !self.header_ignored && bytes.starts_with(&MAGIC);
+        if !is_header && self.storage == Storage::Memory {
+            return Ok(());
+        }
+        // One less for the page that would be made writable here for nothing but its counter.
+        let counted = u32_at(bytes, FileHeader::PAGE_COUNT)? == self.image || !is_header;
+        if !self.owes_counter() && counted && !self.cache.frame(page.frame).is_dirty() {
+            return Ok(());
+        }
+        let counter = u32_at(&self.stamp, 0)?.wrapping_add(1);
+        let page = self.make_writable(page)?;
+        let image = self.image;
+        let bytes = self.bytes_mut(page);
+        put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)?;
+        if is_header {
+            put_u32(bytes, FileHeader::PAGE_COUNT, image)?;
+            put_u32(bytes, FileHeader::VERSION_VALID_FOR, counter)?;
+            put_u32(bytes, FileHeader::LIBRARY_VERSION, LIBRARY_VERSION)?;
+        }
+        Ok(())
+    }
+
+    fn name_super_journal(&mut self, path: &Path) -> Result<()> {
+        let aligned = self.syncs_twice();
+        if !self.keeps_journal_file() || !self.is_file() {
+            return Ok(());
+        }
+        self.file.hint(Hint::JoinSuperJournal(path));
+        match &mut self.transaction.journal {
+            Some(journal) => journal.append_super_journal(path, aligned),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the file its full length and makes it durable.
+    fn finish_file(&mut self) -> Result<()> {
+        if self.file_pages < self.image {
+            self.write_zero_page(self.image)?;
+        }
+        if !self.is_sync_disabled() {
+            self.file.sync(self.sync_kind())?;
+        }
+        Ok(())
+    }
+
+    /// Writes a page of zeros straight to the file, to make it long enough.
+    pub(super) fn write_zero_page(&mut self, number: u32) -> Result<()> {
+        self.prepare_scratch(self.page_size.bytes())?;
+        let offset = u64::from(number.saturating_sub(1)) * u64::from(self.page_size.get());
+        self.file.write_at(&self.scratch, offset)?;
+        self.file_pages = self.file_pages.max(number);
+        Ok(())
+    }
+
+    /// Makes the transaction final: the journal goes; the file is cut if the image got shorter.
+    /// The read transaction stays open.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io): the journal is still there; roll back. Only at safety level
+    /// extra can the transaction be final and an error tell that it may not outlive the power.
+    pub fn commit_phase_two(&mut self) -> Result<()> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if !self.state.is_writing() {
+            return Ok(());
+        }
+        if self.is_changed() && self.state != State::Finished {
+            return Err(Error::State("phase one of commit was not done"));
+        }
+        let changed = self.state == State::Finished;
+        self.end_journal(changed).map_err(|error| self.latch(error))?;
+        let durable = self.sync_journal_directory(changed);
+        // The commit point is behind us. A file that stays too long is legal.
+        if self.file_pages > self.image && changed {
+            let size = u64::from(self.image) * u64::from(self.page_size.get());
+            if self.file.truncate(size).is_ok() {
+                self.file_pages = self.image;
+            }
+        }
+        self.counter_raised |= changed && self.locking_mode == LockingMode::Exclusive;
+        self.clean_dirty();
+        self.end_transaction();
+        durable
+    }
+
+    /// Makes the deletion of the journal durable, where that is asked for. If it fails, the
+    /// transaction is final all the same, until the power goes.
+    fn sync_journal_directory(&self, changed: bool) -> Result<()> {
+        let wanted = changed && self.safety == SafetyLevel::Extra && self.is_file();
+        match &self.journal_path {
+            Some(path) if wanted && self.transaction.mode == JournalMode::Delete => {
+                self.vfs.sync_directory(path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the pages that were not written, because nobody needs them, out of the cache.
+    fn clean_dirty(&mut self) {
+        while let Some(&frame) = self.cache.dirty().first() {
+            if self.cache.frame(frame).is_pinned() {
+                self.cache.mark_clean(frame);
+            } else {
+                self.cache.remove(frame);
+            }
+        }
+    }
+
+    /// Forgets the transaction and goes back to reading.
+    pub(super) fn end_transaction(&mut self) {
+        self.transaction = Transaction::default();
+        self.savepoints.clear();
+        self.undo = None;
+        self.serial += 1;
+        self.size_known = false;
+        self.enter(State::Reader);
+        self.unlock_writer();
+    }
+
+    /// Ends the journal by the mode of its transaction. `used` tells that it may have become
+    /// valid, so that its end must be durable.
+    ///
+    /// # Errors
+    /// Those of I/O; the journal is then still open.
+    pub(super) fn end_journal(&mut self, used: bool) -> Result<()> {
+        let keeps_file = self.keeps_journal_file() && self.is_file();
+        let mode = self.transaction.mode;
+        let sync = used && !self.is_sync_disabled();
+        let (kind, full) = (self.sync_kind(), self.syncs_twice());
+        let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
+        if keeps_file {
+            let limit = u64::try_from(self.journal_limit).ok();
+            match mode {
+                JournalMode::Truncate => {
+                    journal.cut(0)?;
+                    if sync && full {
+                        journal.sync_file(kind)?;
+                    }
+                }
+                JournalMode::Persist if !used && !journal.may_look_hot() => {}
+                JournalMode::Persist => persist(journal, limit, sync.then_some(kind))?,
+                JournalMode::Delete | JournalMode::Memory | JournalMode::Off => {
+                    if let Some(path) = &self.journal_path {
+                        self.vfs.delete(path, false)?;
+                    }
+                }
+            }
+        }
+        if let Some(journal) = self.transaction.journal.take() {
+            self.journal_buffer = journal.close();
+        }
+        Ok(())
+    }
+}
+
+/// Leaves a void journal file behind.
+fn persist(
+    journal: &mut Journal,
+    limit: Option<u64>,
+    sync: Option<crate::os::SyncKind>,
+) -> Result<()> {
+    if journal.names_super_journal() || limit == Some(0) {
+        journal.cut(0)?;
+    } else {
+        journal.void()?;
+    }
+    if let Some(kind) = sync {
+        journal.sync_file(kind)?;
+    }
+    match limit {
+        Some(limit) if limit > 0 => journal.cut(limit),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,244 @@
+//! Getting a page: from the cache, from the file, or by recycling another.
+
+use super::page::PinMark;
+use super::state::State;
+use super::{PageInfo, PageMut, PageRef, Pager, Stamp, Storage};
+use crate::error::{Error, Result};
+use crate::format::{FileHeader, PageNumber};
+
+/// Pins.
+impl<X: PageInfo> Pager<X> {
+    /// The present top of the stack of transient pins.
+    #[inline]
+    pub fn mark(&self) -> PinMark {
+        PinMark(self.cache.pin_depth())
+    }
+
+    /// Releases the transient pins taken since `mark`.
+    #[inline]
+    pub fn release(&mut self, mark: PinMark) {
+        self.cache.release(mark.0);
+    }
+
+    /// Pins `page` until [`Pager::unpin`], beyond the transient pin it has.
+    #[inline]
+    pub fn pin(&mut self, page: PageRef) {
+        self.cache.pin(page.frame);
+    }
+
+    /// Takes back one [`Pager::pin`].
+    #[inline]
+    pub fn unpin(&mut self, page: PageRef) {
+        self.cache.unpin(page.frame);
+    }
+}
+
+/// Fetching.
+impl<X: PageInfo> Pager<X> {
+    /// The page `number`, from the cache or from the file, with a transient pin. Needs a
+    /// transaction. A page beyond the end of the image is all zeros.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::Error::Corrupt) for the lock page, [`Busy`](crate::Error::Busy) if the
+    /// cache has to spill and cannot get its lock, [`Io`](crate::Error::Io),
+    /// [`NoMemory`](crate::Error::NoMemory).
+    #[inline]
+    pub fn fetch(&mut self, number: PageNumber) -> Result<PageRef> {
+        if self.gate {
+            if let Some(frame) = self.cache.find(number.get()) {
+                self.counters.hits += 1;
+                self.cache.pin_transient(frame)?;
+                return Ok(PageRef { frame });
+            }
+        }
+        self.fetch_missing(number, true)
+    }
+
+    /// The page `number` with content that does not matter: it was just allocated. Not read from
+    /// the file and, when made writable, not journaled, unless it had content when the
+    /// transaction began. Its bytes are zeros, or what was there.
+    ///
+    /// # Errors
+    /// As [`Pager::fetch`].
+    pub fn fetch_blank(&mut self, number: PageNumber) -> Result<PageRef> {
+        self.check_transaction()?;
+        if !self.state.is_writing() || self.content_matters(number.get()) {
+            return self.fetch(number);
+        }
+        if number.get() <= self.transaction.original_pages {
+            self.transaction.saved.insert(number.get())?;
+            for savepoint in &mut self.savepoints {
+                savepoint.seen.insert(number.get())?;
+            }
+        }
+        if self.cache.find(number.get()).is_some() {
+            return self.fetch(number);
+        }
+        self.fetch_missing(number, false)
+    }
+
+    /// Whether something may have to be restored that stood on page `number` when the transaction
+    /// or a savepoint began.
+    fn content_matters(&self, number: u32) -> bool {
+        let transaction = &self.transaction;
+        let in_savepoint = || self.savepoints.iter().any(|savepoint| number <= savepoint.pages);
+        if transaction.freed.contains(number) {
+            return true;
+        }
+        if number > transaction.original_pages {
+            return in_savepoint();
+        }
+        // Cut off and grown again in this transaction, or written in it already.
+        number > transaction.low_water || (transaction.saved.contains(number) && in_savepoint())
+    }
+
+    /// The page `number` if it is in the cache, with a transient pin.
+    pub fn lookup(&mut self, number: PageNumber) -> Option<PageRef> {
+        if !self.gate {
+            return None;
+        }
+        let frame = self.cache.find(number.get())?;
+        self.cache.pin_transient(frame).ok()?;
+        Some(PageRef { frame })
+    }
+
+    /// A page that is not in the cache.
+    #[cold]
+    #[inline(never)]
+    fn fetch_missing(&mut self, number: PageNumber, read: bool) -> Result<PageRef> {
+        self.check_transaction()?;
+        if self.lock_page.is(number.get()) || number.get() == u32::MAX {
+            return Err(Error::corrupt("the lock page is not a page").on_page(number.get()));
+        }
+        self.size_known = true;
+        self.counters.misses += 1;
+        let frame = self.load(number, read)?;
+        if let Err(error) = self.cache.pin_transient(frame) {
+            self.cache.remove(frame);
+            return Err(error);
+        }
+        Ok(PageRef { frame })
+    }
+
+    /// Puts page `number` into a frame of its own, unpinned, with its bytes as the file has them.
+    pub(super) fn load(&mut self, number: PageNumber, read: bool) -> Result<u32> {
+        self.make_room()?;
+        let frame = self.cache.insert(number.get())?;
+        match self.fill(frame, read) {
+            Ok(()) => Ok(frame),
+            Err(error) => {
+                self.cache.remove(frame);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a frame the bytes that the file has for its page: zeros beyond image or file.
+    pub(super) fn fill(&mut self, frame: u32, read: bool) -> Result<()> {
+        let number = self.cache.frame(frame).number;
+        let in_file = number <= self.file_pages;
+        let offset = (u64::from(number).saturating_sub(1)) * u64::from(self.page_size.get());
+        let (bytes, info) = self.cache.parts_mut(frame);
+        info.reset();
+        if read && in_file && number <= self.image {
+            self.file.read_at(bytes, offset)?;
+            self.counters.reads += 1;
+        } else {
+            bytes.fill(0);
+        }
+        if number == 1 {
+            self.stamp = stamp_of(bytes);
+        }
+        self.cache.frame_mut(frame).hollow = in_file && number > self.image;
+        Ok(())
+    }
+
+    /// Recycles pages until one more is within the limit, as far as that is possible.
+    fn make_room(&mut self) -> Result<()> {
+        // A database in memory has nowhere else to keep its pages.
+        if self.storage == Storage::Memory {
+            return Ok(());
+        }
+        let limit = self.cache_limit();
+        while self.cache.len() >= limit {
+            match self.cache.oldest_clean() {
+                Some(frame) => self.cache.remove(frame),
+                None if self.state >= State::CacheChanged && self.state < State::Finished => {
+                    if !self.spill()? {
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            }
+            self.counters.recycled += 1;
+        }
+        Ok(())
+    }
+
+    /// Throws every page out of the cache that nobody holds.
+    pub(super) fn drop_unpinned(&mut self) {
+        for frame in self.cache.indices() {
+            if !self.cache.frame(frame).is_pinned() {
+                self.cache.remove(frame);
+            }
+        }
+    }
+}
+
+/// The validation bytes of page 1.
+pub(super) fn stamp_of(page: &[u8]) -> Stamp {
+    let bytes = page.get(FileHeader::VALIDATION).and_then(|bytes| bytes.try_into().ok());
+    bytes.unwrap_or_default()
+}
+
+/// What a page is made of.
+impl<X: PageInfo> Pager<X> {
+    /// The number of `page`.
+    #[inline]
+    pub fn number(&self, page: PageRef) -> PageNumber {
+        // A frame that was given back since has no number; the caller broke the rule of pins.
+        PageNumber::new(self.cache.frame(page.frame).number).unwrap_or(PageNumber::ONE)
+    }
+
+    /// The bytes of `page`: exactly one page size.
+    #[inline]
+    pub fn bytes(&self, page: PageRef) -> &[u8] {
+        self.cache.parts(page.frame).0
+    }
+
+    /// What the layer above keeps beside `page`.
+    #[inline]
+    pub fn info(&self, page: PageRef) -> &X {
+        &self.cache.frame(page.frame).info
+    }
+
+    /// Bytes and information of `page`.
+    #[inline]
+    pub fn parts(&self, page: PageRef) -> (&[u8], &X) {
+        self.cache.parts(page.frame)
+    }
+
+    /// Bytes of `page` beside its information, the latter for changing.
+    #[inline]
+    pub fn parts_info_mut(&mut self, page: PageRef) -> (&[u8], &mut X) {
+        let (bytes, info) = self.cache.parts_mut(page.frame);
+        (bytes, info)
+    }
+
+    /// The bytes of `page` for changing.
+    #[inline]
+    pub fn bytes_mut(&mut self, page: PageMut) -> &mut [u8] {
+        self.cache.parts_mut(page.frame).0
+    }
+
+    /// Bytes and information of `page` for changing.
+    #[inline]
+    pub fn parts_mut(&mut self, page: PageMut) -> (&mut [u8], &mut X) {
+        self.cache.parts_mut(page.frame)
+    }
+
+    /// Copies all bytes of `from` over those of `to` and resets the information of `to`.
+    pub fn copy_page(&mut self, from: PageRef, to: PageMut) {
+        self.cache.copy(from.frame, to.frame);
+    }
+}

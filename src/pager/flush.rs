@@ -1,0 +1,191 @@
+//! Dirty pages to the file: the journal is made durable, the lock raised, pages go by number.
+
+use std::io::IoSlice;
+
+use super::fetch::stamp_of;
+use super::journal::{SyncRule, Syncs};
+use super::state::State;
+use super::{PageInfo, Pager};
+use crate::error::{Error, Result};
+use crate::os::LockLevel;
+
+/// Most pages in one write.
+const PIECES_MAX: usize = 128;
+/// Most bytes in one write.
+const RUN_MAX: usize = 1 << 20;
+/// One in so many pages of the cache is written when room is needed.
+const SPILL_SHARE: u32 = 64;
+
+impl<X: PageInfo> Pager<X> {
+    /// Takes the exclusive lock and makes the journal durable, so that the file may be changed.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] changes nothing; errors of I/O are latched.
+    pub(super) fn protect_originals(&mut self) -> Result<()> {
+        self.lock_patiently(LockLevel::Exclusive)?;
+        self.seal_journal().map_err(|error| self.latch_if_serious(error))?;
+        for at in 0..self.cache.dirty().len() {
+            let frame = self.cache.dirty()[at];
+            self.cache.frame_mut(frame).needs_sync = false;
+        }
+        self.enter(State::FileChanged);
+        Ok(())
+    }
+
+    fn seal_journal(&mut self) -> Result<()> {
+        let kind = self.sync_kind();
+        let syncs = match self.file.device().sequential {
+            _ if self.is_sync_disabled() || !self.keeps_journal_file() => Syncs::None,
+            true => Syncs::None,
+            false if self.syncs_twice() => Syncs::Twice,
+            false => Syncs::Once,
+        };
+        let (vfs, path) = (&self.vfs, &self.journal_path);
+        let sync_directory = || path.as_deref().map_or(Ok(()), |path| vfs.sync_directory(path));
+        match &mut self.transaction.journal {
+            Some(journal) if journal.is_unsealed() => {
+                journal.seal_segment(SyncRule { syncs, kind }, &sync_directory)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes room by writing dirty pages that nobody holds, least recently used first, and
+    /// removing the first of them. Returns `false` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if the exclusive lock cannot be had; errors of I/O are latched.
+    pub(super) fn spill(&mut self) -> Result<bool> {
+        if self.transaction.spill_forbidden {
+            return Ok(false);
+        }
+        let Some((victim, needs_sync)) = self.choose_victim() else { return Ok(false) };
+        if self.cache.frame(victim).forgotten {
+            self.cache.remove(victim);
+            return Ok(true);
+        }
+        self.materialise().map_err(|error| self.latch_if_serious(error))?;
+        if needs_sync || self.state == State::CacheChanged {
+            self.protect_originals()?;
+            self.begin_next_segment().map_err(|error| self.latch_if_serious(error))?;
+        } else {
+            self.lock_patiently(LockLevel::Exclusive)?;
+        }
+        self.collect_victims(victim)?;
+        self.write_ordered()?;
+        self.cache.remove(victim);
+        Ok(true)
+    }
+
+    /// After a spill the journal goes on with a new segment. Without room for its header it is
+    /// left to the next record to fail.
+    fn begin_next_segment(&mut self) -> Result<()> {
+        match &mut self.transaction.journal {
+            Some(journal) if journal.wants_segment() && journal.has_room_for_segment() => {
+                journal.begin_segment(self.vfs.random())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The dirty page to recycle: one that needs no sync of the journal if there is one, then the
+    /// least recently used. Page 1 is never taken: commit changes it once more.
+    fn choose_victim(&self) -> Option<(u32, bool)> {
+        let candidates = self.cache.dirty().iter().copied().filter(|&frame| {
+            let frame = self.cache.frame(frame);
+            !frame.is_pinned() && frame.number != 1
+        });
+        let key = |frame: u32| (self.cache.frame(frame).needs_sync, self.cache.released(frame));
+        let victim = candidates.min_by_key(|&frame| key(frame))?;
+        Some((victim, self.cache.frame(victim).needs_sync))
+    }
+
+    /// Lists the victim and, in a large cache, the next that would follow it.
+    fn collect_victims(&mut self, victim: u32) -> Result<()> {
+        let share = (self.cache_limit() / SPILL_SHARE).max(1) as usize;
+        self.order.clear();
+        self.order.try_reserve(self.cache.dirty().len()).map_err(|_| Error::NoMemory)?;
+        if share > 1 {
+            for &index in self.cache.dirty() {
+                let frame = self.cache.frame(index);
+                let free = !frame.is_pinned() && !frame.needs_sync && !frame.forgotten;
+                if free && frame.number != 1 {
+                    self.order.push((frame.number, index));
+                }
+            }
+        }
+        if self.order.len() > share {
+            let cache = &self.cache;
+            self.order.select_nth_unstable_by_key(share, |entry| cache.released(entry.1));
+            self.order.truncate(share);
+        }
+        let entry = (self.cache.frame(victim).number, victim);
+        if !self.order.contains(&entry) {
+            self.order.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Writes every dirty page of the image, but those whose content was forgotten.
+    ///
+    /// # Errors
+    /// Those of I/O, latched; [`Error::NoMemory`].
+    pub(super) fn write_dirty_pages(&mut self) -> Result<()> {
+        self.order.clear();
+        self.order.try_reserve(self.cache.dirty().len()).map_err(|_| Error::NoMemory)?;
+        for &index in self.cache.dirty() {
+            let frame = self.cache.frame(index);
+            let wanted = !frame.forgotten || frame.is_pinned();
+            if frame.number <= self.image && wanted {
+                self.order.push((frame.number, index));
+            }
+        }
+        self.write_ordered()
+    }
+
+    /// Writes the pages of `order` by number, neighbours in one call, and marks them clean.
+    fn write_ordered(&mut self) -> Result<()> {
+        self.order.sort_unstable();
+        self.transaction.file_written = true; // P4
+        let mut start = 0;
+        while start < self.order.len() {
+            let length = self.run_length(start);
+            self.write_run(start, length).map_err(|error| self.latch_if_serious(error))?;
+            start += length;
+        }
+        Ok(())
+    }
+
+    /// How many entries of `order` from `start` on are neighbours that go into one write.
+    fn run_length(&self, start: usize) -> usize {
+        let most = PIECES_MAX.min(RUN_MAX / self.page_size.bytes());
+        let run = &self.order[start..];
+        let neighbours = run.windows(2).take_while(|pair| pair[0].0 + 1 == pair[1].0).count();
+        (neighbours + 1).min(most)
+    }
+
+    fn write_run(&mut self, start: usize, length: usize) -> Result<()> {
+        let run = &self.order[start..start + length];
+        let (first, first_frame) = run[0];
+        let offset = u64::from(first - 1) * u64::from(self.page_size.get());
+        debug_assert!(run.iter().all(|entry| !self.cache.frame(entry.1).needs_sync), "P3");
+        if length == 1 {
+            self.file.write_at(self.cache.parts(first_frame).0, offset)?;
+        } else {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            for (piece, entry) in pieces.iter_mut().zip(run) {
+                *piece = IoSlice::new(self.cache.parts(entry.1).0);
+            }
+            self.file.write_vectored_at(&pieces[..length], offset)?;
+        }
+        for &(number, frame) in run {
+            if number == 1 {
+                self.stamp = stamp_of(self.cache.parts(frame).0);
+            }
+            self.cache.mark_clean(frame);
+        }
+        self.counters.writes += length as u64;
+        self.file_pages = self.file_pages.max(first - 1 + length as u32);
+        Ok(())
+    }
+}

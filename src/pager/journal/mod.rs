@@ -1,0 +1,64 @@
+//! The rollback journal as a file: one or more segments of records, each with its header.
+//!
+//! ```text
+//!   ┌────────┬────────┬────────┬─···─┬────────┬────────┬─···─┬──────────────┐
+//!   │ header │ record │ record │     │ header │ record │     │ super-journal│
+//!   └────────┴────────┴────────┴─···─┴────────┴────────┴─···─┴──────────────┘
+//!   0        sector                  next multiple of the sector size
+//! ```
+//!
+//! The journal knows neither cache nor pager: it is given numbers and bytes, and gives them back.
+
+#![deny(clippy::indexing_slicing)]
+
+mod gather;
+mod reader;
+mod record;
+mod super_journal;
+mod writer;
+
+pub(super) use gather::GatheredFile;
+pub(super) use reader::{HotJournal, RecordRange, read_record};
+pub(super) use super_journal::{is_super_journal_name, listed_journals, read_super_name};
+pub(super) use writer::{SyncRule, Syncs};
+
+use crate::format::{LockPage, PageSize};
+
+/// What a journal is written with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JournalSetup {
+    pub(super) page_size: PageSize,
+    pub(super) lock_page: LockPage,
+    /// Sector size in bytes.
+    pub(super) sector: u32,
+    /// Length of the database file in pages.
+    pub(super) original_pages: u32,
+    /// One segment that holds whatever records are there: nothing has to be sealed.
+    pub(super) endless: bool,
+    /// Largest length of the file in bytes.
+    pub(super) limit: Option<u64>,
+}
+
+/// An open rollback journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    out: GatheredFile,
+    setup: JournalSetup,
+    /// The segment that records are added to.
+    segment: Option<Segment>,
+    /// The segments that are sealed and synced.
+    sealed: Vec<Segment>,
+    /// Length of the file when it was opened: what lies behind the end may be an old journal.
+    old_size: u64,
+    directory_synced: bool,
+    names_super_journal: bool,
+}
+
+/// A header with its records.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    /// Where the header starts.
+    at: u64,
+    nonce: u32,
+    records: u32,
+}
