@@ -209,7 +209,6 @@ impl<X: PageInfo> Pager<X> {
                         journal.sync_file(kind)?;
                     }
                 }
-                JournalMode::Persist if !used && !journal.may_look_hot() => {}
                 JournalMode::Persist => persist(journal, limit, sync.then_some(kind))?,
                 JournalMode::Delete | JournalMode::Memory | JournalMode::Off => {
                     if let Some(path) = &self.journal_path {
