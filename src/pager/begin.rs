@@ -25,6 +25,9 @@ pub(super) struct Transaction {
     pub(super) low_water: u32,
     /// Pages whose original is in the journal, or will never be needed.
     pub(super) saved: PageSet,
+    /// Pages whose record is in the part of the journal that is not yet durable. The mark in the
+    /// frame does not do: a frame may leave the cache unwritten and come back.
+    pub(super) unsealed: PageSet,
     /// Pages that became free leaves in this transaction.
     pub(super) freed: PageSet,
     /// Whether a page may have been written to the database file.
@@ -43,6 +46,7 @@ impl Default for Transaction {
             original_stamp: Stamp::default(),
             low_water: 0,
             saved: PageSet::default(),
+            unsealed: PageSet::default(),
             freed: PageSet::default(),
             file_written: false,
             spill_forbidden: false,

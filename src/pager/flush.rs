@@ -24,6 +24,7 @@ impl<X: PageInfo> Pager<X> {
     pub(super) fn protect_originals(&mut self) -> Result<()> {
         self.lock_patiently(LockLevel::Exclusive)?;
         self.seal_journal().map_err(|error| self.latch_if_serious(error))?;
+        self.transaction.unsealed.clear();
         for at in 0..self.cache.dirty().len() {
             let frame = self.cache.dirty()[at];
             self.cache.frame_mut(frame).needs_sync = false;

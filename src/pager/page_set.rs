@@ -41,6 +41,13 @@ impl PageSet {
         Ok(fresh)
     }
 
+    /// Takes all members out; the memory stays for those to come.
+    pub(super) fn clear(&mut self) {
+        for words in self.chunks.iter_mut().flatten() {
+            words.fill(0);
+        }
+    }
+
     /// The chunk of `page`, made if absent.
     fn words(&mut self, page: u32) -> Result<&mut [u64; CHUNK_WORDS]> {
         let at = page as usize / CHUNK_PAGES;

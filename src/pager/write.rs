@@ -1,6 +1,5 @@
 //! Saving the original of a page before its first change.
 
-use super::journal::Journal;
 use super::state::State;
 use super::{PageInfo, PageMut, PageRef, Pager};
 use crate::error::{Error, ReadOnlyReason, Result};
@@ -63,11 +62,9 @@ impl<X: PageInfo> Pager<X> {
     fn journal_original(&mut self, frame: u32) -> Result<bool> {
         let number = self.cache.frame(frame).number;
         if self.transaction.saved.contains(number) || number > self.transaction.original_pages {
-            // A neighbour in a sector may have lost its mark with its frame.
-            let unsealed = || self.transaction.journal.as_ref().is_some_and(Journal::is_unsealed);
-            let grouped = self.sector_size() > self.page_size.get();
-            return Ok(self.state == State::FileChanged && !(grouped && unsealed()));
+            return Ok(!self.must_wait(number));
         }
+        self.transaction.unsealed.reserve(number)?;
         self.transaction.saved.reserve(number)?;
         if self.transaction.journal.is_some() {
             self.read_hollow(frame)?;
@@ -85,8 +82,24 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         self.transaction.saved.insert(number)?;
+        if self.transaction.journal.is_some() {
+            self.transaction.unsealed.insert(number)?;
+        }
         self.cache.frame_mut(frame).needs_sync = true;
         Ok(self.transaction.journal.is_none())
+    }
+
+    /// Whether a page that is saved, or new, may be written only after the journal was synced:
+    /// nothing has been written yet, or its own record is in the part that is not durable, or
+    /// that of a page in the same sector may be.
+    pub(super) fn must_wait(&self, number: u32) -> bool {
+        let Some(journal) = &self.transaction.journal else {
+            return self.state != State::FileChanged;
+        };
+        let grouped = self.sector_size() > self.page_size.get();
+        self.state != State::FileChanged
+            || self.transaction.unsealed.contains(number)
+            || grouped && journal.is_unsealed()
     }
 
     /// Reads what the file has for a hollow page into the scratch buffer.
