@@ -161,8 +161,8 @@ impl Cursor {
         match result {
             Ok(true) => self.position = Position::OnEntry,
             Ok(false) => {
-                self.truncate(store, 1);
-                if let Some(root) = self.path.first_mut() {
+                self.truncate(store, self.root_levels(store));
+                if let Some(root) = self.path.last_mut() {
                     root.index = match off {
                         Position::OffEnd => store.node(root.page).cell_count(),
                         _ => 0,
@@ -188,7 +188,7 @@ impl Cursor {
             return Ok(true);
         }
         loop {
-            if self.path.len() == 1 {
+            if self.path.len() <= self.root_levels(store) {
                 return Ok(false);
             }
             self.truncate(store, self.path.len() - 1);
@@ -226,7 +226,7 @@ impl Cursor {
                 }
                 return Ok(true);
             }
-            if self.path.len() == 1 {
+            if self.path.len() <= self.root_levels(store) {
                 return Ok(false);
             }
             self.truncate(store, self.path.len() - 1);
