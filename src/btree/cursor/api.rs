@@ -304,7 +304,22 @@ impl Btree {
     /// # Errors
     /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
     pub fn overflow_pages(&mut self, cursor: CursorId) -> Result<Vec<PageNumber>> {
-        self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store))
+        let mut pages = Vec::new();
+        self.list_overflow_pages(cursor, &mut pages)?;
+        Ok(pages)
+    }
+
+    /// The same, appended to `pages`, which is empty. After [`Io`](Error::Io) the last one there
+    /// is the page that could not be read.
+    ///
+    /// # Errors
+    /// As [`Btree::overflow_pages`].
+    pub fn list_overflow_pages(
+        &mut self,
+        cursor: CursorId,
+        pages: &mut Vec<PageNumber>,
+    ) -> Result<()> {
+        self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store, pages))
     }
 
     /// All open cursors, the most recently opened first.
