@@ -119,7 +119,7 @@ impl Cursor {
     /// Puts the cursor where a write leaves it: on cell 0 of the root, without looking for it
     /// (or, under a page 1 without cells, on cell 0 of its only child).
     pub(super) fn park(&mut self, store: &mut Store) -> Result<()> {
-        self.to_root(store)?;
+        self.go_to_root(store)?;
         self.position = Position::Parked;
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{Cursor, DEPTH_MAX, Level, Position};
 
 impl Cursor {
     /// Goes to the root, or to its only child if it has no cells (page 1 only).
-    pub(in crate::btree) fn to_root(&mut self, store: &mut Store) -> Result<()> {
+    pub(in crate::btree) fn go_to_root(&mut self, store: &mut Store) -> Result<()> {
         if self.path.is_empty() {
             self.hold_root(store)?;
         }
@@ -98,7 +98,7 @@ impl Cursor {
             return Err(error);
         }
         self.position = Position::Nowhere;
-        self.to_root(store)
+        self.go_to_root(store)
     }
 
     /// Steps to the next entry; `false` if there is none, or the cursor was on none.
