@@ -177,9 +177,13 @@ impl<X: PageInfo> Pager<X> {
             if number.get() > pages || !done.insert(number.get())? {
                 continue;
             }
-            // A page that left the cache before its record was sealed never reached the file.
+            // A page that left the cache before its record was durable never reached the file.
+            // Restoring others may have spilled since the ranges were listed, so the journal as
+            // it is now decides.
             let cached = self.cache.find(number.get()).is_some();
-            let unwritten = !range.sealed || !self.transaction.file_written;
+            let transaction = &self.transaction;
+            let unwritten =
+                !transaction.file_written || transaction.unsealed.contains(number.get());
             if cached || !unwritten {
                 self.restore_page(number, record)?;
             }
