@@ -229,9 +229,8 @@ impl Journal {
             let skipped = offset.saturating_sub(start).div_ceil(step);
             let records = u64::from(segment.records).saturating_sub(skipped);
             if records > 0 {
-                let sealed = self.setup.endless || self.segment.is_none_or(|s| s.at != segment.at);
                 let start = start + skipped * step;
-                ranges.push(RecordRange { start, records, step, nonce: segment.nonce, sealed });
+                ranges.push(RecordRange { start, records, step, nonce: segment.nonce });
             }
         }
         Ok(ranges)
