@@ -4,7 +4,7 @@ use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
-use super::{JournalMode, PageInfo, Pager, Stamp};
+use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
@@ -177,6 +177,8 @@ impl<X: PageInfo> Pager<X> {
             original_pages: self.transaction.original_pages,
             endless: !durable || device.safe_append,
             limit,
+            // As long as the lock is kept nobody else can have deleted the file.
+            name_durable: self.locking_mode == LockingMode::Exclusive && self.journal_name_durable,
         };
         if limit.is_some_and(|limit| limit < u64::from(setup.sector)) {
             return Err(Error::Full);
