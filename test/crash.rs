@@ -81,8 +81,11 @@ impl Stream {
             if random.percent(80) {
                 book.db.commit().unwrap();
                 content = wanted;
-                states.push(content.clone());
-                finished.push(disk.change_count());
+                // A commit of nothing is no state of its own to fall back to.
+                if disk.change_count() > finished[finished.len() - 1] {
+                    states.push(content.clone());
+                    finished.push(disk.change_count());
+                }
             } else {
                 book.db.rollback().unwrap();
             }

@@ -253,6 +253,15 @@ impl Journal {
         self.out.flush()
     }
 
+    /// Writes what was gathered as far as a rollback reads it. Records that are not sealed protect
+    /// nothing, and on a full disk there may be no room for them.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(in crate::pager) fn flush_for_rollback(&mut self) -> Result<()> {
+        if self.setup.endless { self.out.flush() } else { Ok(()) }
+    }
+
     /// The file; see [`Journal::flush`].
     pub(in crate::pager) fn file(&self) -> &dyn File {
         self.out.file()
