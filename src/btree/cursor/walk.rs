@@ -236,7 +236,9 @@ impl Cursor {
     /// Counts the entries of the tree by visiting every page; the position is lost.
     ///
     /// A damaged tree in which subtrees share pages could take for ever: no tree has more leaves
-    /// than the database has pages. Trees that keep data on leaves only have their entries there; in the others every cell is
+    /// than the database has pages.
+    ///
+    /// Trees that keep data on leaves only have their entries there; in the others every cell is
     /// one.
     pub(in crate::btree) fn count(&mut self, store: &mut Store) -> Result<u64> {
         self.start_move(store)?;
