@@ -236,7 +236,9 @@ impl Cursor {
     /// Counts the entries of the tree by visiting every page; the position is lost.
     ///
     /// A damaged tree in which subtrees share pages could take for ever: no tree has more leaves
-    /// than the database has pages. Trees that keep data on leaves only have their entries there; in the others every cell is
+    /// than the database has pages.
+    ///
+    /// Trees that keep data on leaves only have their entries there; in the others every cell is
     /// one.
     pub(in crate::btree) fn count(&mut self, store: &mut Store) -> Result<u64> {
         self.start_move(store)?;
@@ -288,7 +290,8 @@ mod tests {
         }
         for number in 2..=20u32 {
             let child = (number + 1).to_be_bytes();
-            let header = [&[5, 0, 0, 0, 3, 1, 0xf1, 0], &child[..], &[1, 0xf1, 1, 0xf6, 1, 0xfb]];
+            let pointers = [1, 0xf1, 1, 0xf6, 1, 0xfb];
+            let header = [&[5, 0, 0, 0, 3, 1, 0xf1, 0], &child[..], &pointers[..]];
             poke(&mut db, number, 0, &header.concat());
             for (index, at) in [0x1f1, 0x1f6, 0x1fb].into_iter().enumerate() {
                 poke(&mut db, number, at, &[&child[..], &[index as u8]].concat());
