@@ -9,6 +9,7 @@ use super::super::pending::Snapshot;
 use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
 use super::batch::level_name;
 use super::entry::{FileId, HandleId, Op};
+use super::groups::database_of;
 use super::locks::{FileLocks, Slot};
 use super::settings::{Durability, Halt};
 use super::shared::Shared;
@@ -399,10 +400,12 @@ impl WriteBehindFile {
         state.open_handles = state.open_handles.saturating_sub(1);
         state.push(group, Some(self.id.handle), Op::Close);
         let is_latched = state.groups.latch(group).is_some();
-        if let Some(path) = path.filter(|_| is_last && is_latched)
-            && super::groups::database_of(&path).is_none()
-        {
-            state.groups.leave(&path);
+        match path {
+            Some(path) if is_last && is_latched && database_of(&path).is_none() => {
+                state.groups.leave(&path);
+            }
+            None if is_last => state.groups.abandon(group),
+            _ => {}
         }
         if state.open_handles == 0 {
             state.groups.leave_all();

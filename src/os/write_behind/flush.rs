@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entry::{HandleId, Ticket};
-use super::groups::GroupId;
+use super::groups::{GroupId, Groups};
 use super::settings::{Halt, LimitPolicy, OnExit};
 use super::shared::Shared;
 use super::state::{Executor, State};
@@ -158,7 +158,7 @@ impl Shared {
         if has_waited {
             let waited = began.elapsed();
             let group = file.and_then(|file| state.files.get(&file)).map(|file| file.group);
-            let group = group.unwrap_or_else(|| state.groups.fresh());
+            let group = group.unwrap_or(Groups::NOBODY);
             state.count(group, |counters| {
                 counters.waits += 1;
                 counters.waited += waited;

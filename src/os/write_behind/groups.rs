@@ -40,6 +40,8 @@ struct Group {
     /// The group that this one was joined to.
     joined: Option<GroupId>,
     latch: Option<Error>,
+    /// Nobody is left whom the latch could concern.
+    is_gone: bool,
     /// Entries in the queue.
     queued: usize,
     /// The last entry that was pushed.
@@ -48,7 +50,7 @@ struct Group {
 }
 
 /// All groups.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
     all: HashMap<GroupId, Group>,
     /// Databases, by path.
@@ -64,7 +66,22 @@ pub(super) fn database_of(path: &Path) -> Option<&Path> {
     Some(Path::new(OsStr::from_bytes(name)))
 }
 
+impl Default for Groups {
+    fn default() -> Groups {
+        let nobody = Group { is_gone: true, ..Group::default() };
+        Groups {
+            all: HashMap::from([(Groups::NOBODY, nobody)]),
+            databases: HashMap::new(),
+            super_journals: HashMap::new(),
+            next: 0,
+        }
+    }
+}
+
 impl Groups {
+    /// The group of what belongs to no file.
+    pub(super) const NOBODY: GroupId = GroupId(0);
+
     /// The group that `id` is part of by now.
     pub(super) fn find(&self, id: GroupId) -> GroupId {
         let mut at = id;
@@ -117,7 +134,11 @@ impl Groups {
         let id = self.find(id);
         let is_joined = self.databases.values().any(|&other| self.find(other) == id);
         let is_dead = self.latch(id).is_some();
-        Some(if is_dead && !is_joined { self.fresh() } else { id })
+        if !is_dead || is_joined {
+            return Some(id);
+        }
+        self.abandon(id);
+        Some(self.fresh())
     }
 
     /// Makes one group of two. Returns it; it carries the latch of either.
@@ -160,9 +181,18 @@ impl Groups {
         ids
     }
 
-    /// The latch of the oldest group that has one.
+    /// The latch of the oldest group that has one and concerns somebody.
     pub(super) fn first_latch(&self) -> Option<Error> {
-        self.ids().into_iter().find_map(|id| self.latch(id))
+        let here = |id: &GroupId| self.all.get(id).is_some_and(|group| !group.is_gone);
+        self.ids().into_iter().filter(here).find_map(|id| self.latch(id))
+    }
+
+    /// Nobody is left whom an error of the group could concern.
+    pub(super) fn abandon(&mut self, id: GroupId) {
+        let id = self.find(id);
+        if let Some(group) = self.all.get_mut(&id) {
+            group.is_gone = true;
+        }
     }
 
     /// A database has no handle any more, or the first one is about to come: it leaves a group
@@ -172,17 +202,26 @@ impl Groups {
         let Some(&id) = self.databases.get(path) else { return };
         if self.latch(id).is_some() || self.queued(id) == 0 {
             self.databases.remove(path);
+            let id = self.find(id);
+            let mut others = self.databases.values().chain(self.super_journals.values());
+            if !others.any(|&other| self.find(other) == id) {
+                self.abandon(id);
+            }
         }
     }
 
     /// No file is open: nobody is left whom an error could concern.
     pub(super) fn leave_all(&mut self) {
-        let dead = |groups: &Groups, id| groups.latch(id).is_some();
+        let dead: Vec<GroupId> =
+            self.ids().into_iter().filter(|&id| self.latch(id).is_some()).collect();
+        for &id in &dead {
+            self.abandon(id);
+        }
         let mut databases = std::mem::take(&mut self.databases);
-        databases.retain(|_, &mut id| !dead(self, id));
+        databases.retain(|_, &mut id| !dead.contains(&self.find(id)));
         self.databases = databases;
         let mut super_journals = std::mem::take(&mut self.super_journals);
-        super_journals.retain(|_, &mut id| !dead(self, id));
+        super_journals.retain(|_, &mut id| !dead.contains(&self.find(id)));
         self.super_journals = super_journals;
     }
 
@@ -233,7 +272,7 @@ impl Groups {
         });
         self.databases = databases;
         let named = self.databases.values().chain(self.super_journals.values());
-        let mut keep: Vec<GroupId> = named.chain(used).copied().collect();
+        let mut keep: Vec<GroupId> = named.chain(used).copied().chain([Groups::NOBODY]).collect();
         let mut at = 0;
         while let Some(&id) = keep.get(at) {
             keep.extend(self.all.get(&id).and_then(|group| group.joined));

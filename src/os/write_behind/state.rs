@@ -282,8 +282,7 @@ impl State {
         let ticket = Ticket(self.new_id());
         let newest = self.queue.next_position() - 1;
         let position = scope.map_or(newest, |group| self.groups.last(group));
-        // A barrier for all is in nobody's group; it needs one for the books.
-        let group = scope.unwrap_or_else(|| self.groups.fresh());
+        let group = scope.unwrap_or(Groups::NOBODY);
         self.tickets.insert(ticket, Waiting { errors_seen: self.errors_seen, result: None });
         self.groups.pushed(group, position);
         self.count(group, |counters| counters.pushed += 1);

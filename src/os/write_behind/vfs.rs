@@ -7,7 +7,7 @@ use super::super::{Access, DeviceTraits, OpenKind, OpenRequest, Opened, Vfs};
 use super::WriteBehind;
 use super::entry::{FileId, HandleId, Op, Role};
 use super::file::{Identity, WriteBehindFile};
-use super::groups::database_of;
+use super::groups::{Groups, database_of};
 use super::locks::{FileLocks, Slot};
 use super::shared::Shared;
 use super::state::{HandleState, NameChange, State};
@@ -126,9 +126,8 @@ impl WriteBehindVfs {
             locks = Some((Arc::clone(&file.locks), file.group, file.path.clone()));
         }
         // The file was entered under the same lock.
-        let (locks, group, path) = locks.unwrap_or_else(|| {
-            (Arc::new(Mutex::new(FileLocks::new())), state.groups.fresh(), None)
-        });
+        let (locks, group, path) =
+            locks.unwrap_or_else(|| (Arc::new(Mutex::new(FileLocks::new())), Groups::NOBODY, None));
         if creates {
             state.push(group, Some(handle), Op::OpenExclusive { path, request, base });
         }

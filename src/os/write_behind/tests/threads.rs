@@ -194,7 +194,7 @@ fn threads_do_not_disturb_each_other() {
             })
             .collect();
         let (control, is_ended) = (&bench.control, &ended);
-        scope.spawn(move || {
+        let halting = scope.spawn(move || {
             let halts = [Halt::Idle, Halt::Now, Halt::Never];
             for round in 0.. {
                 if is_ended.load(Ordering::Relaxed) {
@@ -213,10 +213,9 @@ fn threads_do_not_disturb_each_other() {
         let wanted: Vec<Vec<u8>> =
             workers.into_iter().map(|worker| worker.join().unwrap()).collect();
         ended.store(true, Ordering::Relaxed);
+        halting.join().unwrap();
         bench.control.set_halt(Halt::Never);
-        while bench.control.flush(None, Durability::Written, None).is_err() {
-            bench.control.set_halt(Halt::Never);
-        }
+        bench.flush();
         for (worker, wanted) in wanted.into_iter().enumerate() {
             assert_eq!(bench.content(&format!("/f{worker}")), Some(wanted));
         }
