@@ -17,6 +17,7 @@ fn main() {
 /// `TCL_INCLUDE` names the directory of `tcl.h`; without it the usual ones are tried. Running
 /// bindgen needs libclang and its headers (Debian: `libclang1-14 libclang-common-14-dev`).
 #[cfg(feature = "bindgen")]
+#[expect(clippy::expect_used, reason = "a build script reports by panicking")]
 mod tcl_header {
     use std::path::{Path, PathBuf};
 

@@ -24,26 +24,31 @@ proc choose_database {named} {
         set file [file join $::output shop.db]
         show::begin
         stock::make_database $file
-        show::fact "shop.db: two tables with an index, one WITHOUT ROWID, deleted rows" ""
+        show::say "Three tables, one of them WITHOUT ROWID, an index, long values, deleted rows."
         return $file
     }
     show::heading "The database $named"
-    if {![file isfile $named]} {
-        puts stderr "no such file: $named"
-        exit 1
-    }
-    return [without_wal [file normalize $named]]
+    set file [file normalize $named]
+    if {![file isfile $file]} {give_up "there is no such file"}
+    set channel [open $file rb]
+    set header [read $channel 100]
+    close $channel
+    if {[string range $header 0 15] ne "SQLite format 3\0"} {give_up "it is no SQLite database"}
+    binary scan [string range $header 56 59] I encoding
+    if {$encoding > 1} {give_up "its text is UTF-16, and this tour speaks only UTF-8"}
+    return [expr {[string index $header 19] eq "\x02" ? [without_wal $file] : $file}]
+}
+
+proc give_up {why} {
+    puts stderr "   $why"
+    exit 1
 }
 
 # A database in WAL mode may have content in a second file, which this engine does not read.
 proc without_wal {file} {
-    set channel [open $file rb]
-    set header [read $channel 20]
-    close $channel
-    if {[string index $header 19] ne "\x02"} {return $file}
     show::say "It is in WAL mode: stock sqlite3 copies it into one without."
     set copy [file join $::output without-wal.db]
-    stock::sql $file ".backup '[string map {' ''} $copy]'"
+    exec sqlite3 -readonly -batch -bail $file ".backup '$copy'"
     stock::sql $copy {PRAGMA journal_mode = DELETE;}
     return $copy
 }
@@ -54,6 +59,9 @@ proc without_wal {file} {
 
 proc tour_tables {db} {
     show::heading "Its tables, read from page 1 with this engine"
+    show::say "Page 1 is the root of the schema table. Every record there names a b-tree:"
+    show::say [first_record $db]
+    show::say ""
     set usable [inspect::usable $db]
     set total [pager_pagecount $db]
     set rows [list {name kind root entries depth inner leaf overflow {page use}}]
@@ -71,6 +79,18 @@ proc tour_tables {db} {
     show::fact "pages of [btree_get_page_size $db] bytes" "$total"
     show::fact "in these trees" "$used"
     show::fact "on the free list" "$free"
+    set others [expr {$total - $used - $free}]
+    if {$others != 0} {show::fact "others: pointer map, lock page" "$others"}
+}
+
+# The first record of the schema as it is parsed, cut to fit on the screen.
+proc first_record {db} {
+    set cursor [btree_cursor $db 1 0]
+    set record {}
+    if {![btree_first $cursor]} {set record [btree_parse_record [btree_data $cursor]]}
+    btree_close_cursor $cursor
+    set text [regsub -all {\s+} $record " "]
+    return [expr {[string length $text] > 76 ? "[string range $text 0 72]..." : $text}]
 }
 
 # The cells of one line, and how many pages the tree has.
@@ -104,7 +124,9 @@ proc tour_drawing {db} {
     }
     set tree [lindex $best 1]
     show::heading "The b-tree of [dict get $tree name], drawn"
-    foreach line [inspect::draw $db [dict get $tree root] $usable] {show::say $line}
+    show::say "Cells of an inner page divide the keys of the pages below it."
+    set head {place kind cells keys {page use}}
+    show::table llrrl [list $head {*}[inspect::draw $db [dict get $tree root] $usable]]
 }
 
 # ---------------------------------------------------------------------------------------
@@ -198,13 +220,16 @@ proc fingerprint {file} {
 
 proc tour_crash {file} {
     show::heading "Killed in the middle of a commit, and recovered"
+    show::say "A second process changes every row with a cache of ten pages, so that changed pages"
+    show::say "reach the file early. Their originals are in the journal, and it is killed there."
+    show::say ""
     set db [btree_open $file 100 0]
     set root [make_victim_rows $db]
     btree_close $db
     set before [fingerprint $file]
     show::fact "before" $before
     show::begin
-    show::fact "a second process" [run_victim $file $root]
+    show::fact "the second process" [run_victim $file $root]
     show::fact "killed; the file now" [fingerprint $file]
     show::fact "the journal it left" [show::bytes [file size $file-journal]]
 

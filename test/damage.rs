@@ -270,7 +270,9 @@ fn visit(db: &mut Btree, root: PageNumber, random: &mut Random) {
             accept(db.dump_tree(root, &mut text));
             accept(db.dump_page(root, &mut text));
             accept(db.page_details(root));
-            accept(db.pointer_map_entry(root));
+            if db.auto_vacuum() != AutoVacuum::None {
+                accept(db.pointer_map_entry(root));
+            }
             accept(db.free_pages());
         }
         3 => drop(accept(db.create_table(random.below(8) as u8))),

@@ -150,7 +150,7 @@ fn attach_here(path: &Path) -> Book {
 #[test]
 fn a_stock_transaction_interrupted_is_undone_here() {
     for mode in ["DELETE", "TRUNCATE", "PERSIST"] {
-        for page_size in [512, 1024, 4096, 65536] {
+        for page_size in [512, 1024, 4096, 8192] {
             let directory = Directory::new("interrupted");
             let (copy, old) = interrupted_by_stock(&directory, mode, page_size);
             let header = std::fs::read(journal_of(&copy)).unwrap();

@@ -406,7 +406,7 @@ impl Btree {
     /// of the pager.
     #[doc(alias = "sqlite3BtreeIncrVacuum")]
     pub fn incremental_vacuum(&mut self) -> Result<bool> {
-        self.check_writing()?;
+        self.check_may_change()?;
         if !self.store.has_pointer_map() {
             return Ok(false);
         }

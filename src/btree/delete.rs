@@ -21,7 +21,6 @@ impl Btree {
         let mark = self.store.pager.mark();
         let checked = self
             .check_write_through(cursor, |btree| btree.check_on_entry(cursor))
-            .and_then(|()| self.check_not_failed())
             .and_then(|()| self.save_cursors_on_tree_of(cursor));
         let result = match checked {
             Ok(()) => {

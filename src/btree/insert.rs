@@ -38,7 +38,6 @@ impl Btree {
         zeros: u32,
     ) -> Result<()> {
         self.check_write_through(cursor, |_| Ok(()))?;
-        self.check_not_failed()?;
         let size = data.len().saturating_add(zeros as usize);
         let key_size = if let Key::Bytes(key) = key { key.len() } else { 0 };
         if size.saturating_add(key_size) > PAYLOAD_MAX {
@@ -78,7 +77,7 @@ impl Btree {
         if let Position::Fault(error) = self.cursors.get(id)?.position {
             return Err(error);
         }
-        self.check_writing()?;
+        self.check_may_change()?;
         check_entry(self)?;
         let cursor = self.cursors.get(id)?;
         if !cursor.writable {

@@ -69,7 +69,7 @@ impl Btree {
     /// 4; [`State`](Error::State) without a write transaction; errors of the pager.
     #[doc(alias = "sqlite3BtreeUpdateMeta")]
     pub fn set_meta(&mut self, slot: usize, value: u32) -> Result<()> {
-        self.check_writing()?;
+        self.check_may_change()?;
         if slot > 7 {
             return Err(Error::Misuse("meta values are numbered 0 to 7"));
         }
@@ -93,7 +93,7 @@ impl Btree {
     /// # Errors
     /// As [`Btree::set_meta`].
     pub fn set_meta_list(&mut self, values: &[u32; 9]) -> Result<()> {
-        self.check_writing()?;
+        self.check_may_change()?;
         let largest_root = self.meta(LARGEST_ROOT)?;
         if values[LARGEST_ROOT - 1] != largest_root && self.page_count() > 1 {
             return Err(Error::ReadOnly(ReadOnlyReason::Fixed));

@@ -24,6 +24,7 @@ mod table;
 mod transaction;
 mod vacuum;
 
+pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
 pub use connection::Btree;
 pub use cursor::CursorId;
 

@@ -29,7 +29,7 @@ impl Btree {
     /// [`Corrupt`](Error::Corrupt) and errors of the pager.
     #[doc(alias = "sqlite3BtreeCreateTable")]
     pub fn create_table(&mut self, flags: u8) -> Result<PageNumber> {
-        self.check_writing()?;
+        self.check_may_change()?;
         if self.cursor_locks && self.cursors.len() > 0 {
             return Err(Error::Locked);
         }
@@ -54,11 +54,10 @@ impl Btree {
     /// cursor is open; [`Corrupt`](Error::Corrupt) if the page is no root; errors of the pager.
     #[doc(alias = "sqlite3BtreeDropTable")]
     pub fn drop_table(&mut self, root: u32) -> Result<Option<PageNumber>> {
-        self.check_writing()?;
+        self.check_may_change()?;
         if self.cursors.len() > 0 {
             return Err(Error::Locked);
         }
-        self.check_not_failed()?;
         let root = self.checked_root(root)?;
         self.change(|btree| {
             let store = &mut btree.store;
@@ -87,8 +86,7 @@ impl Btree {
     /// [`Corrupt`](Error::Corrupt) if the page is no root; errors of the pager.
     #[doc(alias = "sqlite3BtreeClearTable")]
     pub fn clear_table(&mut self, root: u32) -> Result<u64> {
-        self.check_writing()?;
-        self.check_not_failed()?;
+        self.check_may_change()?;
         let root = self.checked_root(root)?;
         if self.is_blocked_by_reader(root, None) {
             return Err(Error::Locked);

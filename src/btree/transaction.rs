@@ -399,11 +399,18 @@ impl Btree {
         self.transaction == Transaction::Write
     }
 
-    /// What every change needs: a write transaction in which none has failed half-way.
+    /// What every change needs: a write transaction in which none has failed half-way (T3).
     ///
     /// # Errors
     /// [`ReadOnly`](Error::ReadOnly), [`State`](Error::State), or the error of the failed change.
-    pub(super) fn check_writing(&self) -> Result<()> {
+    pub(super) fn check_may_change(&self) -> Result<()> {
+        self.check_writing()?;
+        self.check_not_failed()
+    }
+
+    /// # Errors
+    /// [`ReadOnly`](Error::ReadOnly) or [`State`](Error::State) without a write transaction.
+    fn check_writing(&self) -> Result<()> {
         if self.transaction != Transaction::Write {
             return Err(if self.is_read_only() {
                 Error::ReadOnly(ReadOnlyReason::File)
@@ -416,7 +423,7 @@ impl Btree {
 
     /// # Errors
     /// The error of a change that failed half-way (T3).
-    pub(super) fn check_not_failed(&self) -> Result<()> {
+    fn check_not_failed(&self) -> Result<()> {
         self.failed.map_or(Ok(()), |failed| Err(failed.error))
     }
 
@@ -433,7 +440,6 @@ impl Btree {
 
     /// Runs a change: nothing of it is left pinned, and a failure is remembered (T3).
     pub(super) fn change<T>(&mut self, work: impl FnOnce(&mut Btree) -> Result<T>) -> Result<T> {
-        self.check_not_failed()?;
         let mark = self.store.pager.mark();
         let result = work(self);
         self.store.pager.release(mark);

@@ -8,8 +8,6 @@ pub(super) enum Failure {
     /// The engine refused: the result is the name of the code, `errorCode` is
     /// `SQLITE CODE extended-code text`.
     Engine(Error),
-    /// There is nothing left to do: `SQLITE_DONE`, which is no error of the engine.
-    Done,
     /// A message of the command itself, with the words of `errorCode`.
     Message {
         /// The result.
@@ -53,19 +51,14 @@ impl Failure {
         match self {
             Failure::Engine(error) => {
                 let code = error.code();
-                Some((code.name.to_owned(), engine_code(code.name, code.extended, &error)))
-            }
-            Failure::Done => {
-                Some(("SQLITE_DONE".to_owned(), engine_code("SQLITE_DONE", 101, &"nothing to do")))
+                let (extended, text) = (code.extended.to_string(), error.to_string());
+                let words = ["SQLITE", code.name, &extended, &text].map(str::to_owned);
+                Some((code.name.to_owned(), words.into()))
             }
             Failure::Message { text, code } => Some((text, code)),
             Failure::WrongArgumentCount | Failure::Raised => None,
         }
     }
-}
-
-fn engine_code(name: &str, extended: u32, text: &dyn std::fmt::Display) -> Vec<String> {
-    vec!["SQLITE".to_owned(), name.to_owned(), extended.to_string(), text.to_string()]
 }
 
 #[cfg(test)]
@@ -79,11 +72,5 @@ mod tests {
         assert_eq!(code, ["SQLITE", "SQLITE_BUSY", "5", "database is locked"]);
         let (text, code) = Failure::from(Error::BusyRecovery).report().unwrap();
         assert_eq!((text.as_str(), code[2].as_str()), ("SQLITE_BUSY", "261"));
-    }
-
-    #[test]
-    fn done_is_reported_like_a_code() {
-        let (text, code) = Failure::Done.report().unwrap();
-        assert_eq!((text.as_str(), code[2].as_str()), ("SQLITE_DONE", "101"));
     }
 }

@@ -142,9 +142,9 @@ macro_rules! slots {
             /// [`attach`] succeeded; the arguments are what Tcl's manual asks for.
             #[inline]
             pub(super) unsafe fn $name($($arg: $type),*) $(-> $result)? {
+                type Function = unsafe extern "C" fn($($type),*) $(-> $result)?;
                 // SAFETY: the slot has this signature in the versions it is called for.
-                let function: unsafe extern "C" fn($($type),*) $(-> $result)? =
-                    unsafe { slot($slot) };
+                let function: Function = unsafe { slot($slot) };
                 // SAFETY: by the caller's promise.
                 unsafe { function($($arg),*) }
             }
@@ -312,8 +312,8 @@ sized_slots! {
     /// A value with this string form.
     new_string = 56 tcl_NewStringObj(text: *const c_char, ; length) -> *mut TclObj;
     /// Leaves the message about a wrong number of arguments.
-    wrong_num_args = 264 tcl_WrongNumArgs(interp: *mut TclInterp, ; count; words: *const *mut TclObj,
-        usage: *const c_char);
+    wrong_num_args = 264 tcl_WrongNumArgs(interp: *mut TclInterp, ; count;
+        words: *const *mut TclObj, usage: *const c_char);
     /// Writes to a channel.
     write_chars = 338 tcl_WriteChars(channel: Opaque, text: *const c_char, ; length);
 }

@@ -141,10 +141,10 @@ impl Value {
         let (start, length) = self.byte_array();
         // SAFETY: the value is valid. A byte array without a text is one byte per character.
         let has_text = unsafe { !(*self.0).text.is_null() };
-        if start.is_null() || (has_text && !sys::is_nine()) {
-            if let Some(message) = wide_character(self.text(interp)) {
-                return Err(Failure::message(message, &["TCL", "VALUE", "BYTES"]));
-            }
+        if (start.is_null() || (has_text && !sys::is_nine()))
+            && let Some(message) = wide_character(self.text(interp))
+        {
+            return Err(Failure::message(message, &["TCL", "VALUE", "BYTES"]));
         }
         // SAFETY: `length` bytes that live until the value changes type; see the module.
         Ok(unsafe { slice_of(start, length) })

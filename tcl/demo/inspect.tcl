@@ -87,20 +87,21 @@ proc inspect::entries {db root} {
     return $count
 }
 
-# A tree as lines of text, at most `most` children of each page.
+# A tree as rows of a table: the page, indented below its parent, and what is on it. Of each page at
+# most `most` children are drawn.
 proc inspect::draw {db root usable {most 6}} {
     set page [btree_page_info $db $root]
-    set lines [list "page $root: [node $page $root $usable]"]
-    draw_children $db $page $usable $most "" lines
-    return $lines
+    set rows [list [node "page $root" $page $root $usable]]
+    draw_children $db $page $usable $most "" rows
+    return $rows
 }
 
-proc inspect::draw_children {db page usable most margin linesvar} {
-    upvar 1 $linesvar lines
+proc inspect::draw_children {db page usable most margin rowsvar} {
+    upvar 1 $rowsvar rows
     if {[is_leaf $page]} return
     set numbers [children $page]
     set left_out [expr {[llength $numbers] - $most}]
-    if {$left_out > 1} {
+    if {$left_out > 0} {
         # The first ones, a gap, and the last.
         set numbers [concat [lrange $numbers 0 $most-3] {{}} [lrange $numbers end-1 end]]
     }
@@ -110,28 +111,25 @@ proc inspect::draw_children {db page usable most margin linesvar} {
         set is_last [expr {$index == $last}]
         incr index
         if {$number eq ""} {
-            lappend lines "$margin|   ... [expr {$left_out + 1}] more pages"
+            lappend rows [list "$margin|   ... [expr {$left_out + 1}] more" "" "" "" ""]
             continue
         }
         set child [btree_page_info $db $number]
-        lappend lines "$margin+-- page $number: [node $child $number $usable]"
+        lappend rows [node "$margin+-- page $number" $child $number $usable]
         set inner $margin[expr {$is_last ? "    " : "|   "}]
-        draw_children $db $child $usable [expr {max(3, $most / 2)}] $inner lines
+        draw_children $db $child $usable [expr {max(3, $most / 2)}] $inner rows
     }
 }
 
-# What is on one page, in a few words.
-proc inspect::node {page number usable} {
+# What is on one page: a row with its place in the drawing, kind, cells, keys and use.
+proc inspect::node {place page number usable} {
     set cells [dict get $page cells]
-    set count [llength $cells]
-    set words [format "%3d %s" $count [expr {[is_leaf $page] ? "cells   " : "dividers"}]]
-    if {$count > 0 && [has_integer_keys $page]} {
-        set first [dict get [lindex $cells 0] key]
-        set last [dict get [lindex $cells end] key]
-        append words [format ", keys %-13s" "$first to $last"]
+    set keys ""
+    if {[llength $cells] > 0 && [has_integer_keys $page]} {
+        set keys "[dict get [lindex $cells 0] key] to [dict get [lindex $cells end] key]"
     }
     set header [expr {([is_leaf $page] ? 8 : 12) + ($number == 1 ? 100 : 0)}]
     set room [expr {$usable - $header}]
-    append words " [show::bar [expr {$room - [dict get $page free]}] $room]"
-    return $words
+    return [list $place [expr {[is_leaf $page] ? "leaf" : "inner"}] [llength $cells] $keys \
+        [show::bar [expr {$room - [dict get $page free]}] $room]]
 }

@@ -16,7 +16,7 @@ proc show::heading {text} {
 # One line of explanation, indented like everything that follows a heading.
 proc show::say {text} {
     clear
-    puts "   $text"
+    puts [string trimright "   $text"]
 }
 
 # A finding: what was looked at, and what came out.
@@ -24,7 +24,7 @@ proc show::fact {what result} {
     say [format "%-46s %s" $what $result]
 }
 
-# Rows of cells, the first row being the head. `align` has l or r for each column.
+# Rows of cells, the first row being the head. `align` has l or r for each column, and may have more.
 proc show::table {align rows} {
     set widths {}
     foreach row $rows {
@@ -49,9 +49,11 @@ proc show::table {align rows} {
 
 proc show::table_line {align widths row} {
     set line {}
-    foreach side [split $align ""] width $widths cell $row {
-        set sign [expr {$side eq "l" ? "-" : ""}]
+    set column 0
+    foreach width $widths cell $row {
+        set sign [expr {[string index $align $column] eq "l" ? "-" : ""}]
         lappend line [format "%$sign*s" $width $cell]
+        incr column
     }
     return [join $line "  "]
 }

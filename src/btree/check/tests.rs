@@ -6,6 +6,7 @@ use super::super::store::testing::{
 use super::*;
 use crate::btree::{Btree, INDEX, Key, TABLE};
 use crate::format::AutoVacuum;
+use crate::format::bytes::u16_at;
 
 fn check(db: &mut Btree, roots: &[i64]) -> Vec<String> {
     db.integrity_check(roots, 10_000).unwrap()

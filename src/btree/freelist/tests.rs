@@ -28,7 +28,7 @@ fn is_corrupt<T>(result: Result<T>) -> bool {
 #[test]
 fn tables_are_numbered_as_they_were_measured() {
     let mut db = database(1024, AutoVacuum::None);
-    let mut create = |db: &mut Btree| db.create_table(TABLE).unwrap().get();
+    let create = |db: &mut Btree| db.create_table(TABLE).unwrap().get();
     assert_eq!([(); 4].map(|()| create(&mut db)), [2, 3, 4, 5]);
     for root in [3, 5, 2, 4] {
         db.drop_table(root).unwrap();

@@ -43,11 +43,11 @@ impl NodeMut<'_> {
     ///
     /// # Errors
     /// [`Error::Internal`] if they do not fit; the page is then not usable.
-    pub(crate) fn rebuild<'c>(
+    pub(crate) fn rebuild(
         &mut self,
         number: PageNumber,
         kind: NodeKind,
-        cells: &mut dyn Iterator<Item = &'c [u8]>,
+        cells: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<()> {
         const FULL: Error = Error::Internal("cells do not fit on the page");
         self.initialize(number, kind);

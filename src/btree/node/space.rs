@@ -116,10 +116,10 @@ impl NodeMut<'_> {
         let header = self.info.header();
         let pointers_end = self.info.pointers_end();
         let mut content = content_start(self.bytes, header)?;
-        if content >= pointers_end + 2 {
-            if let Some(at) = self.take_block(size)? {
-                return Ok(at);
-            }
+        if content >= pointers_end + 2
+            && let Some(at) = self.take_block(size)?
+        {
+            return Ok(at);
         }
         if content < pointers_end + 2 + size {
             self.defragment()?;

@@ -1,4 +1,4 @@
-use super::super::store::testing::{database, database_with_lock_page, entries, fill, page};
+use super::super::store::testing::{database, database_with_lock_page, entries, fill, page, poke};
 use super::*;
 use crate::btree::{Btree, Key, TABLE};
 use crate::format::{LockPage, PageSize};
@@ -127,5 +127,34 @@ fn a_page_that_nobody_owns_is_corrupt() {
     for owner in wrong {
         let result = db.store.relocate_page(page(3), place, owner);
         assert!(matches!(result, Err(Error::Corrupt { .. })), "{owner:?} {result:?}");
+    }
+}
+
+/// D286: damage ends a vacuum with `Corrupt`, and nothing worse.
+#[test]
+fn a_damaged_image_is_reported() {
+    let mut seed = 5u32;
+    let mut next = |limit: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % limit
+    };
+    for round in 0..60 {
+        let mut db = with_holes(AutoVacuum::Full, LockPage::STANDARD_OFFSET);
+        let pages = db.page_count() as usize;
+        for _ in 0..=next(20) {
+            // Map pages, the free list in the file header, and any page.
+            let (number, at) = match next(4) {
+                0 => (2, next(512)),
+                1 => (1, 32 + next(8)),
+                _ => (2 + next(pages - 1), next(512)),
+            };
+            poke(&mut db, number as u32, at, &[next(256) as u8]);
+        }
+        let result = if round % 2 == 0 {
+            db.store.vacuum_for_commit()
+        } else {
+            (0..pages).try_for_each(|_| db.store.vacuum_step().map(|_| ()))
+        };
+        assert!(matches!(result, Ok(()) | Err(Error::Corrupt { .. })), "{result:?}");
     }
 }

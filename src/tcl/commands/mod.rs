@@ -15,6 +15,7 @@ mod entry;
 mod help;
 mod inspect;
 mod open;
+mod os;
 mod record;
 mod settings;
 mod simulate;
@@ -37,8 +38,8 @@ pub(super) fn memory_disk() -> Arc<dyn Vfs> {
     simulate::memory_disk()
 }
 
-const TABLES: [&[Command]; 7] =
-    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS];
+const TABLES: [&[Command]; 8] =
+    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS];
 
 const DATABASES: &[Command] = &[
     Command::new(
@@ -52,7 +53,7 @@ const DATABASES: &[Command] = &[
     Command::new(
         c"btree_from_db",
         1..=2,
-        c"DB-HANDLE ?N?",
+        c"DB-HANDLE",
         "handle of the N-th database of a client or of an SQL connection",
         open::from_db,
     ),
@@ -185,7 +186,7 @@ const TREES: &[Command] = &[
         c"btree_incr_vacuum",
         1..=1,
         c"ID",
-        "gives one free page back; SQLITE_DONE if there is none",
+        "gives one free page back: SQLITE_OK, or SQLITE_DONE if there is none",
         table::incremental_vacuum,
     ),
 ];
@@ -211,8 +212,8 @@ const CURSORS: &[Command] = &[
     Command::new(
         c"btree_insert",
         3..=8,
-        c"ID KEY DATA ?NZERO?",
-        "inserts or replaces an entry",
+        c"ID KEY DATA",
+        "inserts or replaces an entry; NZERO zero bytes may follow DATA",
         entry::insert,
     ),
     Command::new(c"btree_delete", 1..=1, c"ID", "deletes the entry", entry::delete),
@@ -421,6 +422,44 @@ const RECORDS: &[Command] = &[
         record::make,
     ),
     Command::new(c"btree_parse_record", 1..=1, c"BYTES", "decodes a record", record::parse),
+];
+
+const DISKS: &[Command] = &[
+    Command::new(
+        c"sqlite3_test_control_pending_byte",
+        1..=1,
+        c"PENDING-BYTE",
+        "sets the position of the lock bytes, and returns the one before",
+        simulate::set_pending_byte,
+    ),
+    Command::new(
+        c"os_log",
+        0..=1,
+        c"?on|off|get|clear?",
+        "the calls to the disk: {OP FILE ARGUMENTS THREAD ERROR} each",
+        os::log,
+    ),
+    Command::new(
+        c"os_fail",
+        2..=6,
+        c"OP N ?-persist? ?-torn? ?-code CODE?",
+        "makes the N-th next call to the disk fail; 0 ends it",
+        os::fail,
+    ),
+    Command::new(
+        c"os_stall",
+        2..=2,
+        c"OP MS",
+        "makes calls to the disk slow; 0 ends it",
+        os::stall,
+    ),
+    Command::new(
+        c"os_crash",
+        1..=3,
+        c"N ?-unsynced keep?",
+        "ends the process at the N-th next call to the disk",
+        os::crash,
+    ),
 ];
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Settings of a database and of its pager.
 
 use super::super::command::{Call, Outcome};
+use crate::btree::{JournalMode, LockingMode, SafetyLevel};
 use crate::error::Error;
 use crate::format::{AutoVacuum, PageSize};
-use crate::pager::{JournalMode, LockingMode, SafetyLevel};
 
 const JOURNAL_MODES: [(&str, JournalMode); 5] = [
     ("delete", JournalMode::Delete),

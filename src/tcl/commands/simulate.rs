@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use super::super::command::{Call, Outcome};
 use crate::format::LockPage;
 use crate::os::simulate::{FaultKnobs, FaultVfs, Suspension};
 use crate::os::{MemoryVfs, UnixVfs, Vfs};
@@ -42,6 +43,11 @@ pub(super) fn variables() -> impl Iterator<Item = (&'static CStr, &'static Atomi
     .into_iter()
 }
 
+/// Faults and counters of every disk here.
+pub(super) fn knobs() -> &'static FaultKnobs {
+    &KNOBS
+}
+
 /// The machine's disk; one for all interpreters, as its files are.
 pub(super) fn disk() -> Arc<dyn Vfs> {
     Arc::clone(&DISK)
@@ -61,4 +67,10 @@ pub(super) fn lock_offset() -> u32 {
 /// Simulated faults are neither counted nor raised while the guard lives.
 pub(super) fn suspend() -> Suspension<'static> {
     KNOBS.suspend()
+}
+
+/// `sqlite3_test_control_pending_byte N`, as later releases set the variable.
+pub(super) fn set_pending_byte(call: &mut Call<'_>) -> Outcome {
+    let position = call.int(1)?;
+    Ok(PENDING_BYTE.swap(position, Ordering::Relaxed).into())
 }

@@ -85,13 +85,10 @@ pub(super) fn update_meta(call: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// `btree_incr_vacuum ID`
+/// `btree_incr_vacuum ID`: that there is nothing left to do is a result, no error (D339).
 pub(super) fn incremental_vacuum(call: &mut Call<'_>) -> Outcome {
-    if call.database(1)?.enter()?.incremental_vacuum()? {
-        Ok(().into())
-    } else {
-        Err(Failure::Done)
-    }
+    let worked = call.database(1)?.enter()?.incremental_vacuum()?;
+    Ok(if worked { "SQLITE_OK" } else { "SQLITE_DONE" }.into())
 }
 
 /// The index of a meta value in word 2.

@@ -1,0 +1,154 @@
+//! `os_*`: watching the calls to the disk, and making single ones slow, fail or end the process.
+
+use super::super::command::{Call, Outcome};
+use super::super::result_code::Failure;
+use super::super::value::Obj;
+use super::simulate;
+use crate::error::{Error, ReadOnlyReason};
+use crate::os::simulate::{Arguments, LoggedCall, OpKind, PlannedFault};
+use crate::os::{Access, LockLevel, OpenKind, SyncKind};
+
+/// `os_log ?on|off|get|clear?`: the calls made so far, or switches their recording.
+pub(super) fn log(call: &mut Call<'_>) -> Outcome {
+    match if call.has(1) { call.string(1)? } else { "get".to_owned() }.as_str() {
+        "on" => simulate::knobs().set_logging(true),
+        "off" => simulate::knobs().set_logging(false),
+        "clear" => simulate::knobs().clear_log(),
+        "get" => return Ok(Obj::list(simulate::knobs().log().iter().map(logged)).into()),
+        _ => return Err(Error::Misuse("os_log takes on, off, get or clear").into()),
+    }
+    Ok(().into())
+}
+
+/// `os_fail OP N ?-persist? ?-torn? ?-code CODE?`: the N-th next call of that kind fails.
+pub(super) fn fail(call: &mut Call<'_>) -> Outcome {
+    let kind = operation(call)?;
+    let nth = count(call)?;
+    let mut fault = PlannedFault::default();
+    let mut at = 3;
+    while call.has(at) {
+        match call.string(at)?.as_str() {
+            "-persist" => fault.persist = true,
+            "-torn" => fault.torn = true,
+            "-code" => {
+                at += 1;
+                fault.error = error_of(&call.string(at)?)?;
+            }
+            _ => return Err(Failure::WrongArgumentCount),
+        }
+        at += 1;
+    }
+    simulate::knobs().plan(kind, nth, fault);
+    Ok(().into())
+}
+
+/// `os_stall OP MS`: every call of that kind takes so much longer.
+pub(super) fn stall(call: &mut Call<'_>) -> Outcome {
+    let kind = operation(call)?;
+    let milliseconds = u32::try_from(count(call)?).map_err(|_| Failure::too_large())?;
+    simulate::knobs().stall(kind, milliseconds);
+    Ok(().into())
+}
+
+/// `os_crash N ?-unsynced keep?`: the process ends at the N-th next call. The machine lives on,
+/// so what was written stays; losing it takes a simulated disk of the Rust tests.
+pub(super) fn crash(call: &mut Call<'_>) -> Outcome {
+    let nth = u64::try_from(call.wide(1)?).map_err(|_| NEGATIVE)?;
+    match call.count() {
+        1 => {}
+        3 if call.string(2)? == "-unsynced" => {
+            if call.string(3)? != "keep" {
+                return Err(Error::Misuse("a real disk keeps what was written").into());
+            }
+        }
+        _ => return Err(Failure::WrongArgumentCount),
+    }
+    simulate::knobs().end_process_at(nth);
+    Ok(().into())
+}
+
+const NEGATIVE: Error = Error::Misuse("negative number");
+
+/// The kind of call in word 1.
+fn operation(call: &mut Call<'_>) -> Result<OpKind, Failure> {
+    let name = call.string(1)?;
+    OpKind::from_name(&name).ok_or_else(|| {
+        let known = OpKind::ALL.map(OpKind::name).join(", ");
+        let text = format!("bad operation \"{name}\": must be one of {known}");
+        Failure::message(text, &["TCL", "LOOKUP", "INDEX", "operation", &name])
+    })
+}
+
+/// The number in word 2.
+fn count(call: &mut Call<'_>) -> Result<u64, Failure> {
+    Ok(u64::try_from(call.wide(2)?).map_err(|_| NEGATIVE)?)
+}
+
+/// The error behind the name of a code; `None` for `SQLITE_IOERR`, which suits every call.
+fn error_of(name: &str) -> Result<Option<Error>, Failure> {
+    const SIMULATED: &str = "simulated";
+    let known = [
+        Error::Full,
+        Error::Busy,
+        Error::NoMemory,
+        Error::Permission,
+        Error::Protocol,
+        Error::Locked,
+        Error::CannotOpen(SIMULATED),
+        Error::ReadOnly(ReadOnlyReason::File),
+        Error::State(SIMULATED),
+        Error::corrupt(SIMULATED),
+    ];
+    if name == "SQLITE_IOERR" {
+        return Ok(None);
+    }
+    match known.into_iter().find(|error| error.code().name == name) {
+        Some(error) => Ok(Some(error)),
+        None => Err(Error::Misuse("no such code for a call to fail with").into()),
+    }
+}
+
+/// A logged call: operation, file, arguments, thread, and the error that was simulated.
+fn logged(call: &LoggedCall) -> Obj {
+    let path = call.path.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned());
+    let thread = format!("{:?}", call.thread);
+    let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
+    let fault = call.fault.map_or("", |error| error.code().name);
+    Obj::list([call.kind.name().into(), path.into(), arguments(call), thread.into(), fault.into()])
+}
+
+fn arguments(call: &LoggedCall) -> Obj {
+    match call.arguments {
+        Arguments::None => Obj::list([]),
+        Arguments::Range { offset, length } => Obj::list([offset.into(), length.into()]),
+        Arguments::Size(size) => Obj::list([size.into()]),
+        Arguments::Level(level) => Obj::text(match level {
+            LockLevel::None => "none",
+            LockLevel::Shared => "shared",
+            LockLevel::Reserved => "reserved",
+            LockLevel::Pending => "pending",
+            LockLevel::Exclusive => "exclusive",
+        }),
+        Arguments::Sync(SyncKind::Normal) => Obj::text("normal"),
+        Arguments::Sync(SyncKind::Full) => Obj::text("full"),
+        Arguments::Open(request) => {
+            let access: &[&str] = match request.access {
+                Access::ReadOnly => &["READONLY"],
+                Access::ReadWrite => &["READWRITE"],
+                Access::Create => &["READWRITE", "CREATE"],
+            };
+            let exclusive = request.exclusive.then_some("EXCLUSIVE");
+            let delete = request.delete_on_close.then_some("DELETEONCLOSE");
+            let kind = match request.kind {
+                OpenKind::Database => "MAIN_DB",
+                OpenKind::Journal => "MAIN_JOURNAL",
+                OpenKind::SuperJournal => "SUPER_JOURNAL",
+                OpenKind::TemporaryDatabase => "TEMP_DB",
+                OpenKind::TemporaryJournal => "TEMP_JOURNAL",
+                OpenKind::SubJournal => "SUBJOURNAL",
+            };
+            let words = access.iter().copied().chain(exclusive).chain(delete).chain([kind]);
+            Obj::list(words.map(Obj::text))
+        }
+    }
+}
