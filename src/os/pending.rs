@@ -119,6 +119,7 @@ impl Overlay {
     }
 
     /// Whether nothing is pending that a reader would notice.
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.truncations.is_empty()
     }

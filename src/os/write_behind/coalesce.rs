@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use super::super::pending::{Overlay, Piece, Position};
-use super::entry::{Entry, FileId, Op, Progress, Role};
+use super::entry::{Entry, Op, Progress, Role};
 use super::groups::GroupId;
 
 /// Bytes of one run, at most (but for a single larger write).
@@ -124,21 +124,4 @@ pub(super) fn plan<'a>(writes: impl Iterator<Item = &'a Entry>) -> Plan {
         }
     }
     plan
-}
-
-/// The writes to `file` that a crash could never show: nothing of the file was started, and now
-/// it goes. `None` if something was started.
-pub(super) fn unstarted(entries: &VecDeque<Entry>, file: FileId) -> Option<Vec<Position>> {
-    let of_file = entries.iter().filter(|entry| entry.file == Some(file));
-    let mut positions = Vec::new();
-    let mut is_first = true;
-    for entry in of_file {
-        let opens = matches!(entry.op, Op::OpenExclusive { .. });
-        if entry.progress != Progress::Waiting || opens != is_first {
-            return None;
-        }
-        is_first = false;
-        positions.push(entry.position);
-    }
-    (!positions.is_empty()).then_some(positions)
 }

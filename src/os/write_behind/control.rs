@@ -358,6 +358,14 @@ impl WriteBehind {
         self.shared.copies_left.store(left, Relaxed);
     }
 
+    /// Breaks a rule in what is queued; nothing may be read from it afterwards.
+    #[doc(hidden)]
+    pub fn break_rule(&self, rule: super::Forbidden) {
+        if let Ok(mut state) = self.shared.enter() {
+            state.break_rule(rule);
+        }
+    }
+
     /// Lets reads trust what they found on disk without looking again whether it was being
     /// changed: wrong on purpose.
     #[doc(hidden)]

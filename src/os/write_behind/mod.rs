@@ -32,6 +32,7 @@ mod control;
 mod entry;
 mod file;
 mod flush;
+mod forbidden;
 mod groups;
 mod locks;
 mod queue;
@@ -45,6 +46,8 @@ mod writer;
 
 pub use control::{QueuedOperation, Status, WriteBehind};
 pub use flush::ExitReport;
+#[doc(hidden)]
+pub use forbidden::Forbidden;
 pub use settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit};
 pub use shared::Trace;
 pub use state::ErrorReport;

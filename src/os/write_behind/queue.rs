@@ -104,11 +104,11 @@ impl Queue {
     }
 
     /// Exchanges the entries; for tests that show what a wrong order does.
-    #[doc(hidden)]
     pub(super) fn rearrange(&mut self, change: impl FnOnce(Vec<Entry>) -> Vec<Entry>) {
         let entries = change(std::mem::take(&mut self.entries).into());
         self.live = entries.len();
         self.bytes = entries.iter().map(|entry| entry.op.payload()).sum();
+        self.last = entries.last().map_or(self.last, |entry| entry.position);
         self.entries = entries.into();
     }
 }

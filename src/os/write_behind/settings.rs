@@ -33,7 +33,7 @@ pub enum Coalesce {
     /// not written; a sync of what is synced is left out.
     #[default]
     Safe,
-    /// Besides, what a later write or deletion makes needless is left out over longer stretches.
+    /// The place of rules that look further ahead than one run; there are none yet.
     Full,
 }
 
