@@ -195,7 +195,7 @@ impl Snapshot {
         let mut gaps = Vec::new();
         let mut at = self.range.start;
         let ends = self.pieces.iter().map(|piece| piece.range.clone());
-        for next in ends.chain([self.range.end..self.range.end]) {
+        for next in ends.chain(std::iter::once(self.range.end..self.range.end)) {
             let gap = at..next.start.min(self.floor);
             if gap.start < gap.end {
                 gaps.push(gap);

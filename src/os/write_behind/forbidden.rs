@@ -115,9 +115,11 @@ fn rearranged(rule: Forbidden, mut entries: Vec<Entry>, mut parts: Vec<Part>) ->
 fn bubble(entries: &mut [Entry], parts: &mut [Part], passes: impl Fn(Part, Part) -> bool) {
     for start in 1..entries.len() {
         let mut at = start;
-        while at > 0
-            && matches!(parts.get(at - 1..=at), Some([before, part]) if passes(*part, *before))
-        {
+        let may_pass = |at: usize, parts: &[Part]| {
+            let Some(before) = at.checked_sub(1) else { return false };
+            matches!(parts.get(before..=at), Some([one, other]) if passes(*other, *one))
+        };
+        while may_pass(at, parts) {
             entries.swap(at - 1, at);
             parts.swap(at - 1, at);
             at -= 1;

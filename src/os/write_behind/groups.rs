@@ -5,9 +5,9 @@
 //! its neighbours.
 //!
 //! ```text
-//!   fresh ──push──► active ──an operation fails──► latched ──last close, or next first open──► gone
-//!     ▲                                                                                         │
-//!     └──────────────────────── the database is given a fresh group ───────────────────────────┘
+//!   fresh ──push──► active ──an operation fails──► latched ──last close, or first open──► gone
+//!     ▲                                                                                   │
+//!     └───────────────────── the database is given a fresh group ─────────────────────────┘
 //! ```
 //!
 //! # Invariants

@@ -46,10 +46,7 @@ impl Slot {
     /// Runs `call` on the open file; `None` if there is none.
     pub(super) fn with<T>(&self, call: impl FnOnce(&mut dyn File) -> T) -> Option<T> {
         let mut file = self.file.lock();
-        match file.as_mut() {
-            Some(file) => Some(call(&mut **file)),
-            None => None,
-        }
+        file.as_mut().map(|file| call(&mut **file))
     }
 }
 
