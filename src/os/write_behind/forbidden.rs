@@ -116,7 +116,9 @@ fn bubble(entries: &mut [Entry], parts: &mut [Part], passes: impl Fn(Part, Part)
     for start in 1..entries.len() {
         let mut at = start;
         let may_pass = |at: usize, parts: &[Part]| {
-            let Some(before) = at.checked_sub(1) else { return false };
+            let Some(before) = at.checked_sub(1) else {
+                return false;
+            };
             matches!(parts.get(before..=at), Some([one, other]) if passes(*other, *one))
         };
         while may_pass(at, parts) {
@@ -140,7 +142,10 @@ fn reverse_runs(entries: &mut [Entry], parts: &[Part]) {
 }
 
 fn cancel_deletions(entries: &mut [Entry]) {
-    let created = |entry: &Entry, name: &std::path::Path| matches!(&entry.op, Op::OpenExclusive { path: Some(path), .. } if path == name);
+    let created = |entry: &Entry, name: &std::path::Path| match &entry.op {
+        Op::OpenExclusive { path, .. } => path.as_deref() == Some(name),
+        _ => false,
+    };
     for at in 0..entries.len() {
         let (done, rest) = entries.split_at_mut(at + 1);
         let Some(entry) = done.last_mut() else { continue };
