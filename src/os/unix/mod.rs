@@ -222,7 +222,7 @@ fn creation_mode(path: &Path, request: OpenRequest) -> u32 {
             MODE_PRIVATE
         }
         OpenKind::Journal => database_beside(path).map_or(MODE, |status| status.mode),
-        OpenKind::Database | OpenKind::SuperJournal => MODE,
+        OpenKind::Database | OpenKind::SuperJournal | OpenKind::Plain => MODE,
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) struct JournalSetup {
     pub(super) endless: bool,
     /// Largest length of the file in bytes.
     pub(super) limit: Option<u64>,
+    /// The directory entry of the file is known to be durable. That the file was there before
+    /// does not say so: who made it may have died, or rolled back, before syncing it.
+    pub(super) name_durable: bool,
 }
 
 /// An open rollback journal.
@@ -52,6 +55,8 @@ pub(super) struct Journal {
     old_size: u64,
     directory_synced: bool,
     names_super_journal: bool,
+    /// Ending it was begun, and may have failed half-way.
+    ending: bool,
 }
 
 /// A header with its records.
