@@ -21,6 +21,9 @@ pub fn run(contenders: &mut [Box<dyn Contender>], plan: &Plan, rounds: usize) ->
     let mut rows: Vec<Row> = Workload::ALL.into_iter().map(empty).collect();
     for round in 0..=rounds {
         for row in &mut rows {
+            if plan.counted.is_some_and(|counted| row.workload > counted) {
+                continue;
+            }
             let mut sums = Vec::new();
             for turn in 0..contenders.len() {
                 let which = (turn + round) % contenders.len();
@@ -40,6 +43,9 @@ pub fn run(contenders: &mut [Box<dyn Contender>], plan: &Plan, rounds: usize) ->
         }
     }
     eprintln!();
+    if plan.counted.is_some() {
+        return Ok(rows);
+    }
     cross_check(contenders, plan)?;
     Ok(rows)
 }
