@@ -189,7 +189,7 @@ fn lose_power(stream: &Stream, after: usize, random: &mut Random) {
 #[test]
 fn every_crash_leaves_a_committed_prefix() {
     let images = number_from("TCLBTREE_IMAGES", 60);
-    for seed in Seeds::from_environment(3) {
+    for seed in Seeds::from_environment(5) {
         for level in LEVELS {
             for mode in MODES {
                 let stream = Stream::record(seed, level, mode);

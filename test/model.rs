@@ -631,7 +631,7 @@ fn assert_entry(db: &mut Btree, cursor: CursorId, tree: &Tree, key: &OwnedKey, d
 #[test]
 fn random_operations_agree_with_a_map() {
     let operations = number_from("TCLBTREE_OPERATIONS", 10_000);
-    for seed in Seeds::from_environment(8) {
+    for seed in Seeds::from_environment(40) {
         let mut run = Run::new(seed);
         let outcome = catch_unwind(AssertUnwindSafe(|| run.all(operations)));
         let Run { form, name, step, largest, .. } = &run;

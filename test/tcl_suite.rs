@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library beside the directory of this test program.
+/// The library beside this test program, where cargo puts what a test depends on.
 fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    let directory = program.parent().and_then(Path::parent).unwrap();
+    let directory = program.parent().unwrap();
     let name = format!("{}tclbtree{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     directory.join(name)
 }

@@ -53,7 +53,7 @@ impl Store {
         owner: Owner,
     ) -> Result<()> {
         if from == PageNumber::ONE || to == PageNumber::ONE || from == to {
-            return Err(Error::Internal("page cannot be moved"));
+            return Err(Error::corrupt("page cannot be moved").on_page(from.get()));
         }
         let mark = self.pager.mark();
         match owner {

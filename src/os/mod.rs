@@ -130,7 +130,8 @@ pub trait File: Send + fmt::Debug {
     ///
     /// # Errors
     /// [`Busy`](crate::Error::Busy) if another handle or process stands in the way: the level is
-    /// then unchanged, or `Pending`. [`Io`](crate::Error::Io), [`Permission`](crate::Error::Permission).
+    /// then unchanged, or `Pending`. [`Io`](crate::Error::Io),
+    /// [`Permission`](crate::Error::Permission).
     fn lock(&mut self, level: LockLevel) -> Result<()>;
 
     /// Lowers this handle's lock to `Shared` or `None`.

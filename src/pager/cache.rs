@@ -299,11 +299,6 @@ impl<X: PageInfo> Cache<X> {
         None
     }
 
-    /// Throws everything away and goes over to another page size. No page is pinned.
-    pub(super) fn restart(&mut self, page_size: PageSize) {
-        *self = Cache::new(page_size);
-    }
-
     /// The frames of all changed pages, in no order.
     pub(super) fn dirty(&self) -> &[u32] {
         &self.dirty

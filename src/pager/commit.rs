@@ -7,9 +7,9 @@
 
 use std::path::Path;
 
+use super::begin::Transaction;
 use super::journal::Journal;
 use super::state::State;
-use super::write::Transaction;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
 use crate::error::{Error, Result};
 use crate::format::bytes::{put_u32, u32_at};
@@ -118,7 +118,8 @@ impl<X: PageInfo> Pager<X> {
     ///
     /// # Errors
     /// [`Io`](crate::Error::Io): the journal is still there; roll back. Only at safety level
-    /// extra can the transaction be final and an error tell that it may not outlive the power.
+    /// extra, and when the file gets shorter, can the transaction be final and an error tell that
+    /// it may not outlive the power.
     pub fn commit_phase_two(&mut self) -> Result<()> {
         if let Some(error) = self.error {
             return Err(error);
@@ -132,8 +133,10 @@ impl<X: PageInfo> Pager<X> {
         let changed = self.state == State::Finished;
         self.end_journal(changed).map_err(|error| self.latch(error))?;
         let durable = self.sync_journal_directory(changed);
-        // The commit point is behind us. A file that stays too long is legal.
-        if self.file_pages > self.image && changed {
+        // The commit point is behind us. A file that stays too long is legal; one that was cut
+        // while its journal can still come back with a power loss is not: the journal lacks what
+        // was cut off.
+        if self.shrinks_file() && changed && durable.is_ok() {
             let size = u64::from(self.image) * u64::from(self.page_size.get());
             if self.file.truncate(size).is_ok() {
                 self.file_pages = self.image;
@@ -145,10 +148,17 @@ impl<X: PageInfo> Pager<X> {
         durable
     }
 
-    /// Makes the deletion of the journal durable, where that is asked for. If it fails, the
-    /// transaction is final all the same, until the power goes.
+    /// Whether the file is longer than the image, so that this commit cuts it.
+    fn shrinks_file(&self) -> bool {
+        self.file_pages > self.image
+    }
+
+    /// Makes the deletion of the journal durable, where that is asked for or the file is going
+    /// to be cut. If it fails, the transaction is final all the same, until the power goes.
     fn sync_journal_directory(&self, changed: bool) -> Result<()> {
-        let wanted = changed && self.safety == SafetyLevel::Extra && self.is_file();
+        let asked =
+            self.safety == SafetyLevel::Extra || self.shrinks_file() && !self.is_sync_disabled();
+        let wanted = changed && asked && self.is_file();
         match &self.journal_path {
             Some(path) if wanted && self.transaction.mode == JournalMode::Delete => {
                 self.vfs.sync_directory(path)
@@ -166,6 +176,16 @@ impl<X: PageInfo> Pager<X> {
                 self.cache.remove(frame);
             }
         }
+    }
+
+    /// Whether the change counter has to be raised by this commit although page 1 is untouched.
+    pub(super) fn owes_counter(&self) -> bool {
+        self.locking_mode == LockingMode::Normal || !self.counter_raised
+    }
+
+    /// Whether the safety level asks for more than one sync of the journal.
+    pub(super) fn syncs_twice(&self) -> bool {
+        self.safety >= SafetyLevel::Full
     }
 
     /// Forgets the transaction and goes back to reading.
@@ -188,7 +208,7 @@ impl<X: PageInfo> Pager<X> {
         let keeps_file = self.keeps_journal_file() && self.is_file();
         let mode = self.transaction.mode;
         let sync = used && !self.is_sync_disabled();
-        let (kind, full) = (self.sync_kind(), self.syncs_twice());
+        let (kind, full) = (self.sync_kind(), self.syncs_twice() || self.shrinks_file());
         let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
         if keeps_file {
             let limit = u64::try_from(self.journal_limit).ok();
@@ -199,7 +219,6 @@ impl<X: PageInfo> Pager<X> {
                         journal.sync_file(kind)?;
                     }
                 }
-                JournalMode::Persist if !used && !journal.may_look_hot() => {}
                 JournalMode::Persist => persist(journal, limit, sync.then_some(kind))?,
                 JournalMode::Delete | JournalMode::Memory | JournalMode::Off => {
                     if let Some(path) = &self.journal_path {

@@ -44,12 +44,12 @@ impl<X: PageInfo> Pager<X> {
     /// [`NoMemory`](crate::Error::NoMemory).
     #[inline]
     pub fn fetch(&mut self, number: PageNumber) -> Result<PageRef> {
-        if self.gate {
-            if let Some(frame) = self.cache.find(number.get()) {
-                self.counters.hits += 1;
-                self.cache.pin_transient(frame)?;
-                return Ok(PageRef { frame });
-            }
+        if self.gate
+            && let Some(frame) = self.cache.find(number.get())
+        {
+            self.counters.hits += 1;
+            self.cache.pin_transient(frame)?;
+            return Ok(PageRef { frame });
         }
         self.fetch_missing(number, true)
     }
@@ -106,7 +106,9 @@ impl<X: PageInfo> Pager<X> {
     #[cold]
     #[inline(never)]
     fn fetch_missing(&mut self, number: PageNumber, read: bool) -> Result<PageRef> {
-        self.check_transaction()?;
+        if !self.gate {
+            self.check_transaction()?;
+        }
         if self.lock_page.is(number.get()) || number.get() == u32::MAX {
             return Err(Error::corrupt("the lock page is not a page").on_page(number.get()));
         }
@@ -163,16 +165,19 @@ impl<X: PageInfo> Pager<X> {
         while self.cache.len() >= limit {
             match self.cache.oldest_clean() {
                 Some(frame) => self.cache.remove(frame),
-                None if self.state >= State::CacheChanged && self.state < State::Finished => {
-                    if !self.spill()? {
-                        return Ok(());
-                    }
-                }
-                None => return Ok(()),
+                None if !self.may_spill() || !self.spill()? => return Ok(()),
+                None => {}
             }
             self.counters.recycled += 1;
         }
         Ok(())
+    }
+
+    /// Whether dirty pages may be written to make room.
+    fn may_spill(&self) -> bool {
+        matches!(self.state, State::CacheChanged | State::FileChanged)
+            && self.error.is_none()
+            && !self.transaction.spill_forbidden
     }
 
     /// Throws every page out of the cache that nobody holds.

@@ -24,6 +24,7 @@ impl<X: PageInfo> Pager<X> {
     pub(super) fn protect_originals(&mut self) -> Result<()> {
         self.lock_patiently(LockLevel::Exclusive)?;
         self.seal_journal().map_err(|error| self.latch_if_serious(error))?;
+        self.transaction.unsealed.clear();
         for at in 0..self.cache.dirty().len() {
             let frame = self.cache.dirty()[at];
             self.cache.frame_mut(frame).needs_sync = false;
@@ -56,9 +57,6 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`Error::Busy`] if the exclusive lock cannot be had; errors of I/O are latched.
     pub(super) fn spill(&mut self) -> Result<bool> {
-        if self.transaction.spill_forbidden {
-            return Ok(false);
-        }
         let Some((victim, needs_sync)) = self.choose_victim() else { return Ok(false) };
         if self.cache.frame(victim).forgotten {
             self.cache.remove(victim);

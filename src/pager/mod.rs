@@ -6,23 +6,25 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | [`state`] | the states of a transaction, drawn |
-//! | [`cache`], [`page`] | pages in memory, pins |
-//! | [`fetch`] | a page from the cache, or from the file, or by recycling another |
-//! | [`write`] | saving the original before the first change |
-//! | [`flush`] | journal synced, then dirty pages to the file |
-//! | [`commit`], [`rollback`] | the two ends of a transaction |
-//! | [`recover`] | beginning to read, and what a crashed writer left |
-//! | [`savepoint`] | undoing a part of a transaction |
-//! | [`journal`] | the journal's bytes |
-//! | [`settings`] | what can be asked and set |
+//! | `state` | the states of a transaction, drawn |
+//! | `cache`, `page` | pages in memory, pins |
+//! | `fetch` | a page from the cache, or from the file, or by recycling another |
+//! | `begin` | beginning to write |
+//! | `write` | saving the original before the first change |
+//! | `image` | the number of pages, cutting pages off |
+//! | `flush` | journal synced, then dirty pages to the file |
+//! | `commit`, `rollback` | the two ends of a transaction |
+//! | `recover` | beginning to read, and what a crashed writer left |
+//! | `savepoint` | undoing a part of a transaction |
+//! | `journal` | the journal's bytes |
+//! | `settings` | what can be asked and set |
 //!
 //! Invariants:
 //! - P1. A page that is changed had its original saved in this transaction, unless it had none;
 //!   `Frame::write_serial` equals `Pager::serial` exactly while that holds for the transaction
 //!   and for every open savepoint.
-//! - P2. `gate` is set exactly while a transaction is open and no error is latched; only then does
-//!   `fetch` hand out pages.
+//! - P2. `gate` is set exactly while a transaction is open and the cache is true, that is, no error
+//!   is latched but a full disk; only then does `fetch` hand out pages.
 //! - P3. A page whose frame is marked `needs_sync` is not written to the database file.
 //! - P4. The database file is changed under the exclusive lock only, after `file_written` was set.
 //! - P5. A clean page of the cache has the bytes of the file, or is marked `hollow`, or is a free
@@ -31,10 +33,12 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
 mod cache;
 mod commit;
 mod fetch;
 mod flush;
+mod image;
 mod journal;
 mod locking;
 mod page;
@@ -57,12 +61,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::begin::Transaction;
 use self::cache::Cache;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
 use self::temporary::MemoryFile;
-use self::write::Transaction;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_SIZE, LockPage, PageSize};
 use crate::os::{Access, File, OpenKind, OpenRequest, Vfs};
@@ -154,7 +158,10 @@ pub struct Pager<X: PageInfo> {
     counters: Counters,
 
     state: State,
+    /// Every request returns it until the transaction is rolled back.
     error: Option<Error>,
+    /// Whether the cache is true in spite of the error.
+    cache_trusted: bool,
     transaction: Transaction,
     savepoints: Vec<Savepoint>,
     undo: Option<UndoFile>,
@@ -222,30 +229,7 @@ impl<X: PageInfo> Pager<X> {
     /// [`CannotOpen`](crate::Error::CannotOpen), [`NoMemory`](crate::Error::NoMemory).
     pub fn open(vfs: Arc<dyn Vfs>, storage: &Storage, options: &PagerOptions) -> Result<Self> {
         let is_file = matches!(storage, Storage::File(_));
-        let (file, read_only) = match storage {
-            Storage::File(path) => {
-                let opened = vfs.open(
-                    Some(path),
-                    OpenRequest {
-                        kind: OpenKind::Database,
-                        access: options.access,
-                        exclusive: false,
-                        delete_on_close: false,
-                        lock_offset: options.lock_offset,
-                    },
-                )?;
-                (opened.file, opened.read_only || options.access == Access::ReadOnly)
-            }
-            Storage::Temporary | Storage::Memory => (MemoryFile::boxed(), false),
-        };
-        let beside = |suffix: &str| match storage {
-            Storage::File(path) => {
-                let mut name = path.as_os_str().to_owned();
-                name.push(suffix);
-                Some(PathBuf::from(name))
-            }
-            Storage::Temporary | Storage::Memory => None,
-        };
+        let (file, read_only) = open_database(&*vfs, storage, options)?;
         let omit_journal = options.omit_journal && !is_file;
         Ok(Pager {
             cache: Cache::new(options.page_size),
@@ -255,14 +239,15 @@ impl<X: PageInfo> Pager<X> {
             counters: Counters::default(),
             state: State::Open,
             error: None,
+            cache_trusted: false,
             transaction: Transaction::default(),
             savepoints: Vec::new(),
             undo: None,
             vfs,
             file,
             storage: storage.clone(),
-            journal_path: beside("-journal"),
-            wal_path: beside("-wal"),
+            journal_path: beside(storage, "-journal"),
+            wal_path: beside(storage, "-wal"),
             lock_offset: options.lock_offset,
             page_size: options.page_size,
             lock_page: LockPage::new(options.lock_offset, options.page_size),
@@ -330,4 +315,30 @@ impl<X: PageInfo> Pager<X> {
             Storage::Temporary | Storage::Memory => None,
         }
     }
+}
+
+/// Opens the file of a database; also returns whether it allows reading only.
+fn open_database(
+    vfs: &dyn Vfs,
+    storage: &Storage,
+    options: &PagerOptions,
+) -> Result<(Box<dyn File>, bool)> {
+    let Storage::File(path) = storage else { return Ok((MemoryFile::boxed(), false)) };
+    let request = OpenRequest {
+        kind: OpenKind::Database,
+        access: options.access,
+        exclusive: false,
+        delete_on_close: false,
+        lock_offset: options.lock_offset,
+    };
+    let opened = vfs.open(Some(path), request)?;
+    Ok((opened.file, opened.read_only || options.access == Access::ReadOnly))
+}
+
+/// The path of a file that stands beside the database.
+fn beside(storage: &Storage, suffix: &str) -> Option<PathBuf> {
+    let Storage::File(path) = storage else { return None };
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    Some(PathBuf::from(name))
 }

@@ -6,7 +6,7 @@
 //! lock without passing through reserved (a reserved lock would tell other readers that the
 //! journal belongs to a living writer), plays it back, and ends it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::fetch::stamp_of;
 use super::journal::{HotJournal, is_super_journal_name, listed_journals, read_super_name};
@@ -56,9 +56,8 @@ impl<X: PageInfo> Pager<X> {
             }
             if held <= LockLevel::Shared || self.lock_unknown {
                 self.resolve_journal()?;
-                self.file_pages = self.count_file_pages()?;
-                self.refuse_write_ahead_log()?;
-                return self.validate_cache();
+                self.validate_cache()?;
+                return self.refuse_write_ahead_log();
             }
         }
         self.file_pages = self.count_file_pages()?;
@@ -89,17 +88,21 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// Drops the cache if somebody else has changed the file, and sets the number of pages.
-    pub(super) fn validate_cache(&mut self) -> Result<()> {
-        self.file_pages = self.count_file_pages()?;
-        self.image = self.file_pages;
+    /// Returns whether the file is known to be as it was.
+    pub(super) fn validate_cache(&mut self) -> Result<bool> {
+        let pages = self.count_file_pages()?;
+        let same_length = pages == self.file_pages;
+        self.file_pages = pages;
+        self.image = pages;
         if self.cache.len() == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let header = self.peek_header()?;
-        if stamp_of(&header) != self.stamp {
-            self.discard_cache()?;
+        if stamp_of(&header) == self.stamp {
+            return Ok(same_length);
         }
-        Ok(())
+        self.discard_cache()?;
+        Ok(false)
     }
 }
 
@@ -273,7 +276,7 @@ impl<X: PageInfo> Pager<X> {
         self.vfs.delete(name, false)
     }
 
-    fn journal_names(&self, journal: &PathBuf, super_journal: &Path) -> Result<bool> {
+    fn journal_names(&self, journal: &Path, super_journal: &Path) -> Result<bool> {
         if !self.vfs.exists(journal)? {
             return Ok(false);
         }

@@ -38,7 +38,7 @@ impl<X: PageInfo> Pager<X> {
                 if lost { Err(LOST) } else { Ok(()) }
             }
             Err(error) => {
-                self.error = None;
+                self.error = None; // The present one tells more than the one that led here.
                 self.latch(error);
                 self.enter(State::Failed);
                 Err(error)
@@ -61,7 +61,7 @@ impl<X: PageInfo> Pager<X> {
         self.stamp = self.transaction.original_stamp;
         self.file_pages = self.count_file_pages()?;
         self.reload(written)?;
-        self.transaction.file_written = false;
+        self.transaction.file_written = lost;
         Ok(lost)
     }
 

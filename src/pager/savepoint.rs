@@ -222,8 +222,8 @@ impl<X: PageInfo> Pager<X> {
         bytes.copy_from_slice(content);
         info.reset();
         self.cache.mark_dirty(frame);
-        let unprotected = self.state != State::FileChanged && self.transaction.journal.is_some();
-        self.cache.frame_mut(frame).needs_sync |= unprotected;
+        let must_wait = self.transaction.journal.is_some() && self.must_wait(number.get());
+        self.cache.frame_mut(frame).needs_sync |= must_wait;
         Ok(())
     }
 

@@ -63,21 +63,31 @@ impl<X: PageInfo> Pager<X> {
             self.error = Some(error);
         }
         self.serial += 1; // No page stays writable by the short cut.
+        self.cache_trusted = false;
         self.set_gate();
         error
     }
 
-    /// As [`Pager::latch`], for the errors that leave a file in an unknown condition only.
+    /// As [`Pager::latch`], for an error of writing that leaves a file in an unknown condition.
+    /// A full disk leaves the cache true, so reading goes on (D282).
     #[cold]
     pub(super) fn latch_if_serious(&mut self, error: Error) -> Error {
         match error {
-            Error::Io { .. } | Error::Full => self.latch(error),
+            Error::Full => {
+                let trusted = self.error.is_none() || self.cache_trusted;
+                self.latch(error);
+                self.cache_trusted = trusted;
+                self.set_gate();
+                error
+            }
+            Error::Io { .. } => self.latch(error),
             _ => error,
         }
     }
 
-    pub(super) fn set_gate(&mut self) {
-        self.gate = self.error.is_none() && self.state != State::Open;
+    fn set_gate(&mut self) {
+        let readable = self.error.is_none() || self.cache_trusted;
+        self.gate = readable && !matches!(self.state, State::Open | State::Failed);
     }
 
     /// The lasting error, or the complaint that there is no transaction.

@@ -79,10 +79,10 @@ impl File for MemoryFile {
     fn truncate(&mut self, size: u64) -> Result<()> {
         if size < self.size {
             let (piece, at) = locate(size)?;
-            if at > 0 {
-                if let Some(Some(bytes)) = self.pieces.get_mut(piece) {
-                    bytes[at..].fill(0);
-                }
+            if at > 0
+                && let Some(Some(bytes)) = self.pieces.get_mut(piece)
+            {
+                bytes[at..].fill(0);
             }
             self.pieces.truncate(piece + usize::from(at > 0));
         }

@@ -2,8 +2,8 @@
 //! had the process died or the power failed at any point.
 //!
 //! ```text
-//!   run on CrashDisk ──► changes 1 2 3 … n ──► killed(k, cut)      ─┐
-//!                                          └─► power_lost(k, fate) ─┴► DiskImage ──► recover, check
+//!   run on CrashDisk ─► changes 1 2 3 … n ─► killed(k, cut)      ─┐
+//!                                         └► power_lost(k, fate) ─┴► DiskImage ─► recover, check
 //! ```
 //!
 //! Changes are numbered from 1; an image "after k" has seen the first k of them. The fault model

@@ -11,9 +11,10 @@
 //!   byte.
 //! * **The power fails** ([`CrashDisk::power_lost`]). Of each file, what was written before its
 //!   last sync is there. Since then each sector of 512 bytes has, independently of the others,
-//!   some version between that and the latest, and the size is any that the file had. Names made
-//!   or removed since the last sync of their directory may be as before, the last change undone
-//!   first.
+//!   some version between that and the latest, and the size is any that the file had; a size
+//!   changes as a whole: what a truncation cut off comes back with the old size, or not. Names
+//!   made or removed since the last sync of their directory may be as before, the last change
+//!   undone first.
 //!
 //! Not simulated: bytes that change by themselves, sectors that a write tears in the middle, and
 //! writes that go to the wrong place.

@@ -250,11 +250,6 @@ impl Journal {
         self.out.file()
     }
 
-    /// Whether the first bytes of the file may be those of a valid header.
-    pub(in crate::pager) fn may_look_hot(&self) -> bool {
-        self.setup.endless || !self.sealed.is_empty() || self.segment.is_none()
-    }
-
     /// Makes the journal void by overwriting its front, without changing its length.
     ///
     /// # Errors

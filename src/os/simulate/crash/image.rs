@@ -232,6 +232,9 @@ impl History<'_> {
                 sectors.entry(sector).or_default().push(version);
             }
         }
+        if choice.fate == Unsynced::Keep {
+            return content;
+        }
         let size = sizes.get(choice.among(sizes.len())).copied().unwrap_or(0);
         let mut result = self.synced.clone();
         result.resize(size, 0);
@@ -255,9 +258,8 @@ fn overwrite_sector(content: &mut [u8], start: usize, version: &[u8]) {
     }
 }
 
-/// Makes a write or truncation. Returns the range of bytes it touched.
+/// Makes a write or truncation. Returns the range of bytes that were written.
 fn apply_content(content: &mut Vec<u8>, change: &Change) -> std::ops::Range<usize> {
-    let before = content.len();
     match change {
         Change::Write { offset, bytes, .. } => {
             write(content, *offset, bytes);
@@ -266,8 +268,10 @@ fn apply_content(content: &mut Vec<u8>, change: &Change) -> std::ops::Range<usiz
             start..start.saturating_add(bytes.len())
         }
         Change::Truncate { size, .. } => {
+            // A file system changes a size as a whole: bytes that were cut off come back with
+            // it or not at all, and never as zeros.
             content.resize(position(*size), 0);
-            content.len().min(before)..content.len().max(before)
+            0..0
         }
         _ => 0..0,
     }
