@@ -58,30 +58,23 @@ impl Tclbtree {
         Ok(self.btree.commit()?)
     }
 
-    /// The data of a table row, or the record of an index entry; overflow included.
+    /// Hands the data of a table row, or the record of an index entry, to `read`; overflow
+    /// included.
     #[inline]
-    fn payload(&mut self, cursor: CursorId) -> Result<&[u8]> {
-        let size = self.btree.payload_size(cursor)? as usize;
-        // Asked twice because a borrow that is returned on one path only lasts for all of them.
-        let (local, int) = match self.kind {
-            KeyKind::Int => (self.btree.local_data(cursor)?.len(), true),
-            KeyKind::Key => (self.btree.local_key(cursor)?.len(), false),
-        };
-        if local >= size {
-            return Ok(match int {
-                true => self.btree.local_data(cursor)?,
-                false => self.btree.local_key(cursor)?,
-            });
+    fn payload<T>(&mut self, cursor: CursorId, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        if let Some(payload) = self.btree.local_payload(cursor)? {
+            return Ok(read(payload));
         }
-        self.overflow.resize(size, 0);
-        match int {
-            true => self.btree.read_data(cursor, 0, &mut self.overflow)?,
-            false => self.btree.read_key(cursor, 0, &mut self.overflow)?,
+        self.overflow.resize(self.btree.payload_size(cursor)? as usize, 0);
+        match self.kind {
+            KeyKind::Int => self.btree.read_data(cursor, 0, &mut self.overflow)?,
+            KeyKind::Key => self.btree.read_key(cursor, 0, &mut self.overflow)?,
         }
-        Ok(&self.overflow)
+        Ok(read(&self.overflow))
     }
 
-    /// Puts the cursor on the record with the entry's key; `false` if there is none.
+    /// Puts the cursor on the first record that is not smaller than the entry's key; `false` if
+    /// there is none.
     fn seek_record(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
         // A prefix is smaller than every record that begins with it, so the search ends just
         // before the record or on it.
@@ -89,7 +82,7 @@ impl Tclbtree {
         if order == Ordering::Less && !self.btree.next(cursor)? {
             return Ok(false);
         }
-        Ok(split_record(self.payload(cursor)?).0 == entry.key)
+        Ok(true)
     }
 }
 
@@ -161,16 +154,23 @@ impl Store for Tclbtree {
                 if self.btree.seek(cursor, Key::Integer(entry.rowid))? != Ordering::Equal {
                     return Ok(false);
                 }
-                read(self.payload(cursor)?);
+                self.payload(cursor, read)?;
+                Ok(true)
             }
             KeyKind::Key => {
                 if !self.seek_record(cursor, entry)? {
                     return Ok(false);
                 }
-                read(split_record(self.payload(cursor)?).1);
+                self.payload(cursor, |record| {
+                    let (key, value) = split_record(record);
+                    let found = key == entry.key;
+                    if found {
+                        read(value);
+                    }
+                    found
+                })
             }
         }
-        Ok(true)
     }
 
     fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
@@ -180,11 +180,13 @@ impl Store for Tclbtree {
             match self.kind {
                 KeyKind::Int => {
                     let key = self.btree.integer_key(cursor)? as u64;
-                    each(key, self.payload(cursor)?);
+                    self.payload(cursor, |value| each(key, value))?;
                 }
                 KeyKind::Key => {
-                    let (key, value) = split_record(self.payload(cursor)?);
-                    each(sum_words(key), value);
+                    self.payload(cursor, |record| {
+                        let (key, value) = split_record(record);
+                        each(sum_words(key), value);
+                    })?;
                 }
             }
             on_entry = self.btree.next(cursor)?;
