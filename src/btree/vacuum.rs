@@ -183,7 +183,7 @@ impl Store {
     /// Does nothing in other modes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; those of the pager.
+    /// [`Error::Busy`], before anything was moved; [`Error::Corrupt`]; those of the pager.
     pub(crate) fn vacuum_for_commit(&mut self) -> Result<()> {
         if self.auto_vacuum != AutoVacuum::Full {
             return Ok(());
@@ -192,6 +192,8 @@ impl Store {
         if free == 0 {
             return Ok(());
         }
+        // Without the lock a full cache could not spill when pages are half-way moved.
+        self.pager.lock_for_commit()?;
         let pages = self.pager.page_count();
         let size = self.final_size(pages, free)?;
         for last in (size + 1..=pages).rev().filter_map(PageNumber::new) {

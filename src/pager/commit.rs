@@ -210,6 +210,7 @@ impl<X: PageInfo> Pager<X> {
         let sync = used && !self.is_sync_disabled();
         let (kind, full) = (self.sync_kind(), self.syncs_twice() || self.shrinks_file());
         let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
+        journal.begin_end();
         if keeps_file {
             let limit = u64::try_from(self.journal_limit).ok();
             match mode {

@@ -31,6 +31,16 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
+    /// Takes the lock that a commit needs ahead of it, for a caller that has changes to make which
+    /// must not be left half-way because the cache cannot spill.
+    ///
+    /// # Errors
+    /// [`Busy`](crate::Error::Busy): it can be tried again.
+    pub fn lock_for_commit(&mut self) -> Result<()> {
+        self.check_transaction()?;
+        if self.state.is_writing() { self.lock_patiently(LockLevel::Exclusive) } else { Ok(()) }
+    }
+
     /// Raises the lock, or fails at once.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ impl<X: PageInfo> Pager<X> {
     fn restore_file(&mut self) -> Result<()> {
         let page_size = self.page_size.bytes();
         self.prepare_scratch(page_size + 8)?;
+        self.revive_journal()?;
         if let Some(journal) = &mut self.transaction.journal {
             journal.flush()?;
             play_back(journal, &mut *self.file, &mut self.scratch)?;
@@ -79,6 +80,30 @@ impl<X: PageInfo> Pager<X> {
             self.file.sync(self.sync_kind())?;
         }
         Ok(())
+    }
+
+    /// Makes sure that the journal can undo the transaction in case this rollback is cut short: a
+    /// commit that failed in phase two may have made it void. If it is gone, the transaction is
+    /// committed after all.
+    fn revive_journal(&mut self) -> Result<()> {
+        const GONE: Error = Error::Abort("the journal is gone: the transaction is committed");
+        let keeps_file = self.keeps_journal_file() && self.is_file();
+        let sync = (!self.is_sync_disabled()).then(|| self.sync_kind());
+        let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
+        if !journal.is_ending() || !keeps_file {
+            return Ok(());
+        }
+        let there = match &self.journal_path {
+            Some(path) => self.vfs.exists(path)?,
+            None => true,
+        };
+        if !there || !journal.revive()? {
+            return Err(GONE);
+        }
+        match sync {
+            Some(kind) => journal.sync_file(kind),
+            None => Ok(()),
+        }
     }
 
     /// Cuts the file to `pages` pages, or lengthens it if it is shorter by a page or more.

@@ -117,7 +117,7 @@ impl<X: PageInfo> Pager<X> {
         let journal_from = savepoint.journal_at;
         self.image = pages;
         self.transaction.low_water = self.transaction.low_water.min(pages);
-        self.drop_beyond_image()?;
+        self.drop_stale()?;
         let mut done = PageSet::default();
         let mut record = std::mem::take(&mut self.scratch);
         let result = self
@@ -129,10 +129,12 @@ impl<X: PageInfo> Pager<X> {
         Ok(())
     }
 
-    /// Pages beyond the image leave the cache; those that are pinned become zeros.
-    fn drop_beyond_image(&mut self) -> Result<()> {
+    /// Pages beyond the image leave the cache; those that are pinned become zeros. So do hollow
+    /// pages, which may be within the image again: their bytes are in the file.
+    fn drop_stale(&mut self) -> Result<()> {
         for index in self.cache.indices() {
-            if self.cache.frame(index).number <= self.image {
+            let frame = self.cache.frame(index);
+            if frame.number == 0 || frame.number <= self.image && !frame.hollow {
                 continue;
             }
             if self.cache.frame(index).is_pinned() {
@@ -177,9 +179,11 @@ impl<X: PageInfo> Pager<X> {
             if number.get() > pages || !done.insert(number.get())? {
                 continue;
             }
-            // A page that left the cache before its record was sealed never reached the file.
+            // A page that left the cache before its record was sealed never reached the file. That
+            // is asked anew for each page: restoring one may spill another.
             let cached = self.cache.find(number.get()).is_some();
-            let unwritten = !range.sealed || !self.transaction.file_written;
+            let unsealed = self.transaction.unsealed.contains(number.get());
+            let unwritten = unsealed || !self.transaction.file_written;
             if cached || !unwritten {
                 self.restore_page(number, record)?;
             }

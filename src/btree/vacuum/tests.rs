@@ -158,3 +158,45 @@ fn a_damaged_image_is_reported() {
         assert!(matches!(result, Ok(()) | Err(Error::Corrupt { .. })), "{result:?}");
     }
 }
+
+/// D465: a commit that a reader refuses has not moved half of a page because the cache could not
+/// spill, and can be tried again.
+#[test]
+fn a_refused_commit_can_be_tried_again() {
+    use crate::btree::{Options, TransactionKind};
+    use crate::os::MemoryVfs;
+    let vfs: std::sync::Arc<dyn crate::os::Vfs> = std::sync::Arc::new(MemoryVfs::new());
+    let options = Options { page_size: PageSize::new(512).unwrap(), ..Options::default() };
+    for rows in 10..60 {
+        let open = || Btree::open(std::sync::Arc::clone(&vfs), "busy.db", &options).unwrap();
+        let mut db = open();
+        if rows == 10 {
+            db.set_auto_vacuum(AutoVacuum::Full).unwrap();
+        }
+        db.begin(TransactionKind::Write).unwrap();
+        if rows == 10 {
+            db.create_table(TABLE).unwrap();
+        }
+        fill(&mut db, page(3), 0..60, 3000);
+        db.commit().unwrap();
+
+        let mut db = open();
+        let mut reader = open();
+        reader.begin(TransactionKind::Read).unwrap();
+        db.begin(TransactionKind::Write).unwrap();
+        let cursor = db.open_cursor(page(3), true).unwrap();
+        for key in 0..rows {
+            assert!(db.seek(cursor, Key::Integer(key)).unwrap().is_eq());
+            db.delete(cursor).unwrap();
+        }
+        db.close_cursor(cursor);
+        let left = entries(&mut db, page(3));
+        db.set_cache_size(10);
+        assert_eq!(db.commit(), Err(Error::Busy));
+        reader.rollback().unwrap();
+        db.commit().unwrap();
+        db.begin(TransactionKind::Read).unwrap();
+        assert_eq!(entries(&mut db, page(3)), left, "{rows} rows");
+        assert_sound(&mut db);
+    }
+}

@@ -52,6 +52,8 @@ pub(super) struct Journal {
     old_size: u64,
     directory_synced: bool,
     names_super_journal: bool,
+    /// Ending it was begun, and may have failed half-way.
+    ending: bool,
 }
 
 /// A header with its records.

@@ -15,8 +15,6 @@ pub(in crate::pager) struct RecordRange {
     /// Bytes from one record to the next.
     pub(in crate::pager) step: u64,
     pub(in crate::pager) nonce: u32,
-    /// Whether the segment was sealed, so that its pages may have been written to the database.
-    pub(in crate::pager) sealed: bool,
 }
 
 /// Reads the record at `offset` into `record`, whose length is that of a record. `None` if the

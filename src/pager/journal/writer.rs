@@ -49,6 +49,7 @@ impl Journal {
             old_size,
             directory_synced: old_size > 0,
             names_super_journal: false,
+            ending: false,
         };
         journal.begin_segment(nonce)?;
         Ok(journal)
@@ -74,14 +75,7 @@ impl Journal {
         let sector = self.setup.sector as usize;
         self.check_limit(at + sector as u64)?;
         self.sealed.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let header = Header {
-            records: ENDLESS,
-            nonce,
-            original_pages: self.setup.original_pages,
-            sector: self.setup.sector,
-            page_size: Some(self.setup.page_size),
-        };
-        let header = header.encode(self.setup.endless);
+        let header = self.header(ENDLESS, nonce).encode(self.setup.endless);
         let mut block = Vec::new();
         block.try_reserve_exact(sector).map_err(|_| Error::NoMemory)?;
         block.extend_from_slice(&header);
@@ -90,6 +84,16 @@ impl Journal {
         self.out.append(&[&block])?;
         self.segment = Some(Segment { at, nonce, records: 0 });
         self.out.flush()
+    }
+
+    fn header(&self, records: u32, nonce: u32) -> Header {
+        Header {
+            records,
+            nonce,
+            original_pages: self.setup.original_pages,
+            sector: self.setup.sector,
+            page_size: Some(self.setup.page_size),
+        }
     }
 
     /// Appends the record of one page. A segment must have been begun.
@@ -229,9 +233,8 @@ impl Journal {
             let skipped = offset.saturating_sub(start).div_ceil(step);
             let records = u64::from(segment.records).saturating_sub(skipped);
             if records > 0 {
-                let sealed = self.setup.endless || self.segment.is_none_or(|s| s.at != segment.at);
                 let start = start + skipped * step;
-                ranges.push(RecordRange { start, records, step, nonce: segment.nonce, sealed });
+                ranges.push(RecordRange { start, records, step, nonce: segment.nonce });
             }
         }
         Ok(ranges)
@@ -248,6 +251,35 @@ impl Journal {
     /// The file; see [`Journal::flush`].
     pub(in crate::pager) fn file(&self) -> &dyn File {
         self.out.file()
+    }
+
+    /// Notes that the journal is about to end.
+    pub(in crate::pager) fn begin_end(&mut self) {
+        self.ending = true;
+    }
+
+    /// Whether the journal may be void, because ending it was begun and failed.
+    pub(in crate::pager) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Makes a journal valid again whose end has failed. The caller syncs it. `false`: its records
+    /// are gone.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(in crate::pager) fn revive(&mut self) -> Result<bool> {
+        self.out.flush()?;
+        if self.out.file().size()? < self.out.end() {
+            return Ok(false);
+        }
+        if let Some(&first) = self.sealed.first().or(self.segment.as_ref()) {
+            let records = if self.setup.endless { ENDLESS } else { first.records };
+            let header = self.header(records, first.nonce).encode(true);
+            self.out.file_mut().write_at(&header, first.at)?;
+        }
+        self.ending = false;
+        Ok(true)
     }
 
     /// Makes the journal void by overwriting its front, without changing its length.

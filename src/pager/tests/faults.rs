@@ -207,3 +207,39 @@ fn d283_a_failed_rollback_leaves_the_journal_for_the_next_reader() {
     assert_eq!(values(&mut pager).unwrap(), old);
     assert_eq!(values(&mut open(&plain, 10)).unwrap(), old);
 }
+
+/// Phase two fails after it has voided the journal, and the process dies in the rollback that
+/// follows: the journal must be valid again before the first page goes back into the file.
+#[test]
+fn d283_a_death_in_the_rollback_after_a_failed_phase_two_is_harmless() {
+    for mode in [JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist] {
+        for (kind, torn) in [(OpKind::Sync, false), (OpKind::Write, true), (OpKind::Any, false)] {
+            for dies_at in 1..60 {
+                let (memory, plain) = memory();
+                create(&plain, &OLD.collect::<Vec<u8>>());
+                let knobs = Arc::new(FaultKnobs::default());
+                let faulty = FaultVfs::new(Arc::new(memory.clone()), Arc::clone(&knobs));
+                let vfs: Arc<dyn Vfs> = Arc::new(faulty);
+                let mut pager = open(&vfs, 10);
+                pager.set_journal_mode(mode).unwrap();
+                begin(&mut pager).unwrap();
+                for number in 1..=25 {
+                    put(&mut pager, number, 101).unwrap();
+                }
+                pager.commit_phase_one(None).unwrap();
+                knobs.plan(kind, 1, PlannedFault { error: None, persist: false, torn });
+                let failed = pager.commit_phase_two().is_err();
+                knobs.clear_plans();
+                let dead = PlannedFault { error: None, persist: true, torn: true };
+                knobs.plan(OpKind::Any, dies_at, dead);
+                let _ = pager.rollback();
+                drop(pager);
+                let after = values(&mut open(&plain, 10)).unwrap();
+                let what = format!("{mode:?} {kind:?}, dies at {dies_at}: {after:?}");
+                let is_new = after == [101; 25];
+                assert!(is_new || after == OLD.collect::<Vec<u8>>(), "{what}");
+                assert!(failed || is_new, "{what}");
+            }
+        }
+    }
+}

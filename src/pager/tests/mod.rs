@@ -4,6 +4,7 @@ mod basics;
 mod faults;
 mod model;
 mod recovery;
+mod savepoints;
 mod stock;
 
 use std::path::{Path, PathBuf};
