@@ -163,7 +163,9 @@ impl Store {
         let number = self.checked_number(child)?;
         let kind = self.node(parent).kind().as_leaf();
         let page = self.pager.fetch_held(number)?;
-        let fits = |node: Node<'_>| node.kind().as_leaf() == kind && node.cell_count() > 0;
+        let fits = |node: Node<'_>| {
+            node.kind().as_leaf() == kind && node.cell_count() > 0 && node.is_as_described()
+        };
         if self.pager.info(page).is_ready() && fits(self.node(page)) {
             return Ok(page);
         }

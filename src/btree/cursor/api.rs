@@ -230,19 +230,22 @@ impl Btree {
         }
     }
 
-    /// Key (in byte-string trees) and data of the entry, one behind the other, if all of it is on
-    /// the node; `None` if it has to be read from overflow pages.
+    /// The integer key of the entry (0 in byte-string trees), and its payload, that is key (in
+    /// byte-string trees) and data one behind the other, if all of it is on the node; `None` if
+    /// some of it has to be read from overflow pages. The quick way to visit entries: one call, and
+    /// nothing is copied.
     ///
     /// # Errors
     /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt).
     #[inline]
-    pub fn local_payload(&mut self, cursor: CursorId) -> Result<Option<&[u8]>> {
+    pub fn local_entry(&mut self, cursor: CursorId) -> Result<Option<(i64, &[u8])>> {
         let (cursor, store) = self.settled(cursor)?;
-        match cursor.quick_payload(store) {
-            Some(payload) => Ok(Some(payload)),
+        match cursor.quick_entry(store) {
+            Some(entry) => Ok(Some(entry)),
             None => {
                 let cell = cursor.cell(store)?;
-                Ok((cell.overflow == 0).then_some(cell.local))
+                let key = if cursor.kind(store)?.has_integer_keys() { cell.key } else { 0 };
+                Ok((cell.overflow == 0).then_some((key, cell.local)))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pager::PageRef;
 
 use super::super::Key;
-use super::super::node::{head_of_bytes, head_of_integer};
+use super::super::node::{head_of_bytes, head_of_integer, place_of};
 use super::super::store::Store;
 use super::{Cursor, Position};
 
@@ -136,7 +136,7 @@ impl Cursor {
             if let Some(&last) = heads.last().filter(|_| node.kind().is_leaf_data()) {
                 // The head is the key. Without branches on what a probe finds; but where a search
                 // that ends without a match has probed last matters, so that goes the long way.
-                let low = heads.partition_point(|&probe| probe < head);
+                let low = place_of(head, heads);
                 if !node.is_leaf() {
                     rightmost_first &= last <= head;
                     self.descend_at(store, low)?;
@@ -185,7 +185,7 @@ impl Cursor {
             let is_leaf = node.is_leaf();
             let heads = node.heads();
             if !is_leaf && !heads.is_empty() {
-                let low = heads.partition_point(|&probe| probe < head);
+                let low = place_of(head, heads);
                 if heads.get(low) != Some(&head) {
                     self.descend_at(store, low)?;
                     continue;

@@ -187,18 +187,37 @@ fn quick_integer_key(start: &Start, layout: Layout) -> Option<i64> {
     Some((fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4) as i64)
 }
 
-/// What most cells come down to: bytes ahead of the payload, bytes of payload, all of it local.
-/// `None` if the cell is of another sort, or so near the end of the page that it takes a closer
+/// What most cells come down to; all of the payload is local.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuickExtent {
+    /// Where the key stands, an integer or a length.
+    key: usize,
+    /// Bytes ahead of the payload.
+    pub(super) header: usize,
+    /// Bytes of payload.
+    payload: usize,
+}
+
+impl QuickExtent {
+    /// Where the cell ends, counted from its start.
+    #[inline]
+    pub(super) fn end(self) -> usize {
+        self.header + self.payload
+    }
+}
+
+/// Where the parts of the cell at the start of `bytes` are. `None` if the cell is of another sort, or so near the end of the page that it takes a closer
 /// look.
 #[inline(always)]
 pub(super) fn quick_extent(
     bytes: &[u8],
     layout: Layout,
     format: &PageFormat,
-) -> Option<(usize, usize)> {
+) -> Option<QuickExtent> {
     let start: &Start = bytes.first_chunk()?;
     let mut at = usize::from(layout.child);
     let mut payload = 0;
+    let length = at;
     if layout.data || !layout.integer {
         let word = word_at(start, at);
         let (first, second) = (word as usize & 0xff, (word >> 8) as usize & 0xff);
@@ -210,6 +229,7 @@ pub(super) fn quick_extent(
             return None;
         };
     }
+    let key = if layout.integer { at } else { length };
     if layout.integer {
         let ends = ends(word_at(start, at));
         if ends == 0 {
@@ -221,7 +241,23 @@ pub(super) fn quick_extent(
     }
     let max = if layout.table_leaf { format.max_leaf } else { format.max_local };
     let fits = payload <= max && payload <= bytes.len() - at;
-    fits.then_some((at, payload))
+    fits.then_some(QuickExtent { key, header: at, payload })
+}
+
+/// Key and payload of a cell such as [`quick_extent`] takes; the key is 0 in byte-string trees.
+#[inline]
+pub(super) fn quick_entry<'a>(
+    bytes: &'a [u8],
+    layout: Layout,
+    format: &PageFormat,
+) -> Option<(i64, &'a [u8])> {
+    let extent = quick_extent(bytes, layout, format)?;
+    let key = match layout.integer {
+        // A scan meets keys of one length for long: branches are cheaper here than in a search.
+        true => varint_at(bytes, extent.key).ok()?.0 as i64,
+        false => 0,
+    };
+    Some((key, bytes.get(extent.header..extent.end())?))
 }
 
 /// The bytes that the cell at the start of `bytes` takes.
@@ -231,7 +267,7 @@ pub(super) fn quick_extent(
 #[inline(always)]
 pub(super) fn size(bytes: &[u8], layout: Layout, format: &PageFormat) -> Result<usize> {
     match quick_extent(bytes, layout, format) {
-        Some((header, payload)) => Ok((header + payload).max(SIZE_MIN)),
+        Some(extent) => Ok(extent.end().max(SIZE_MIN)),
         None => size_slowly(bytes, layout, format),
     }
 }

@@ -44,7 +44,7 @@ mod tests;
 
 pub(crate) use cell::{Cell, SIZE_MIN};
 pub(crate) use header::NodeKind;
-pub(crate) use heads::{head_of_bytes, head_of_integer};
+pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
 use cell::Layout;
 pub(crate) use header::{content_start, field};
@@ -212,6 +212,14 @@ impl<'a> Node<'a> {
         self.info.kind
     }
 
+    /// Whether the page still says what it was found to be when it became ready. It does; but
+    /// asking fetches the line of memory with header and cell pointers, which is wanted soon,
+    /// while heads are being searched.
+    #[inline]
+    pub(crate) fn is_as_described(&self) -> bool {
+        self.bytes.get(self.info.header()) == Some(&self.info.kind.byte())
+    }
+
     /// Whether the page is a leaf.
     #[inline]
     pub(crate) fn is_leaf(&self) -> bool {
@@ -309,8 +317,20 @@ impl<'a> Node<'a> {
             return None;
         }
         let room = self.bytes.get(at..self.format.usable)?;
-        let (header, payload) = cell::quick_extent(room, self.info.layout, self.format)?;
-        room.get(header..header + payload)
+        let extent = cell::quick_extent(room, self.info.layout, self.format)?;
+        room.get(extent.header..extent.end())
+    }
+
+    /// Key and payload of cell `index` of the body, for cells as [`Node::quick_payload`] takes them;
+    /// the key is 0 in byte-string trees.
+    #[inline]
+    pub(crate) fn quick_entry(&self, index: usize) -> Option<(i64, &'a [u8])> {
+        let at = self.cell_position(index).ok()?;
+        if at < self.info.content as usize {
+            return None;
+        }
+        let room = self.bytes.get(at..self.format.usable)?;
+        cell::quick_entry(room, self.info.layout, self.format)
     }
 
     /// Copies the cells to the end of `bytes`, parked ones included, and lists in `cells` where
