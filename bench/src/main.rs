@@ -17,15 +17,18 @@ use std::process::ExitCode;
 
 use data::Data;
 use store::{Durability, Failure, KeyKind, Result, Settings, Store};
-use workloads::{Contender, Lane, Plan};
+use workloads::{Contender, Lane, Plan, Workload};
 
 const USAGE: &str = "\
 usage: tclbtree-bench [--rows N] [--value BYTES] [--page BYTES] [--rounds N]
-                      [--keys int|key|both] [--dir PATH]
+                      [--keys int|key|both] [--dir PATH] [--count ROW] [--store NAME]
 
 Compares this engine with SQLite's own b-tree and prints Markdown tables: nanoseconds per
 operation (median of the rounds; ~ marks a spread of 10 % or more), in parentheses the ratio to
 SQLite. Files go to PATH, which should be on a real disk.
+
+For counting instructions: --count runs the rows up to ROW once and only its timed part within
+a function named `measured`, --store leaves out the other store.
 ";
 
 /// What the command line asks for.
@@ -36,6 +39,8 @@ struct Arguments {
     rounds: usize,
     kinds: Vec<KeyKind>,
     directory: PathBuf,
+    counted: Option<Workload>,
+    store: Option<String>,
 }
 
 impl Arguments {
@@ -48,6 +53,8 @@ impl Arguments {
             rounds: 5,
             kinds: vec![KeyKind::Int, KeyKind::Key],
             directory: default_directory(),
+            counted: None,
+            store: None,
         };
         while let Some(option) = words.next() {
             if option == "--help" || option == "-h" {
@@ -66,6 +73,12 @@ impl Arguments {
             "--page" => self.page_size = number(option, value, 512..=65_536)? as u32,
             "--rounds" => self.rounds = number(option, value, 1..=1000)?,
             "--dir" => self.directory = value.into(),
+            "--store" => self.store = Some(value.into()),
+            "--count" => {
+                let row = Workload::ALL.into_iter().find(|row| row.name() == value);
+                self.counted = Some(row.ok_or_else(|| Failure(format!("no row {value}")))?);
+                self.rounds = 0;
+            }
             "--keys" => {
                 self.kinds = match value {
                     "int" => vec![KeyKind::Int],
@@ -147,15 +160,25 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (mut walls, mut cpus, mut sizes) = (String::new(), String::new(), String::new());
     for &kind in &arguments.kinds {
         let data = Data::new(arguments.rows, arguments.value_size);
-        let plan = Plan::new(data, arguments.settings(kind));
+        let mut plan = Plan::new(data, arguments.settings(kind));
+        plan.counted = arguments.counted;
         let mut contenders = contenders(&arguments.directory);
+        if let Some(name) = &arguments.store {
+            contenders.retain(|contender| contender.name() == name);
+        }
         let rows = rounds::run(&mut contenders, &plan, arguments.rounds)?;
+        if plan.counted.is_some() {
+            continue;
+        }
         let (value, page) = (arguments.value_size, arguments.page_size);
         let count = count_word(arguments.rows);
         let setting = format!("{}/{value}B/p{page}/{count}", kind.word());
         walls.push_str(&report::times(&setting, &rows, |sample| sample.wall));
         cpus.push_str(&report::times(&setting, &rows, |sample| sample.cpu));
         sizes.push_str(&report::sizes(&setting, &rows));
+    }
+    if arguments.counted.is_some() {
+        return Ok(());
     }
     let (head, rounds) = (report::head(&names), arguments.rounds);
     let version = sqlite_btree::version();

@@ -148,6 +148,20 @@ int bench_next(BtCursor *cursor) {
   return sqlite3BtreeNext(cursor, 0);
 }
 
+int bench_last(BtCursor *cursor, int *empty) {
+  return sqlite3BtreeLast(cursor, empty);
+}
+
+/* SQLITE_DONE (101) before the first entry. */
+int bench_previous(BtCursor *cursor) {
+  return sqlite3BtreePrevious(cursor, 0);
+}
+
+/* Deletes the entry under the cursor. */
+int bench_delete(BtCursor *cursor) {
+  return sqlite3BtreeDelete(cursor, 0);
+}
+
 i64 bench_integer_key(BtCursor *cursor) {
   return sqlite3BtreeIntegerKey(cursor);
 }

@@ -37,6 +37,9 @@ unsafe extern "C" {
     fn bench_seek_record(c: *mut Connection, cursor: *mut Cursor, key: *const c_void, key_size: c_int, found: *mut c_int) -> c_int;
     fn bench_first(cursor: *mut Cursor, empty: *mut c_int) -> c_int;
     fn bench_next(cursor: *mut Cursor) -> c_int;
+    fn bench_last(cursor: *mut Cursor, empty: *mut c_int) -> c_int;
+    fn bench_previous(cursor: *mut Cursor) -> c_int;
+    fn bench_delete(cursor: *mut Cursor) -> c_int;
     fn bench_integer_key(cursor: *mut Cursor) -> i64;
     fn bench_payload_size(cursor: *mut Cursor) -> c_uint;
     fn bench_payload_fetch(cursor: *mut Cursor, size: *mut c_uint) -> *const c_void;
@@ -72,6 +75,14 @@ fn done(what: &str, code: c_int) -> Result<()> {
         return Ok(());
     }
     Err(Failure(format!("{what}: SQLite's result code {code}")))
+}
+
+/// Whether a step of the cursor led to an entry.
+fn more(what: &str, code: c_int) -> Result<bool> {
+    if code == DONE {
+        return Ok(false);
+    }
+    done(what, code).map(|()| true)
 }
 
 impl SqliteBtree {
@@ -127,6 +138,46 @@ impl SqliteBtree {
             done("payload", bench_payload(self.cursor, size, self.overflow.as_mut_ptr().cast()))?;
         }
         Ok(&self.overflow)
+    }
+
+    /// Puts the cursor on this entry; `false` if there is none.
+    #[inline]
+    fn seek(&mut self, entry: &Entry<'_>) -> Result<bool> {
+        let mut found = 0;
+        let code = match self.kind {
+            // SAFETY: B1, in a transaction.
+            KeyKind::Int => unsafe { bench_seek_integer(self.cursor, entry.rowid, &mut found) },
+            // SAFETY: as above; the length is that of the slice.
+            KeyKind::Key => unsafe {
+                let (key, size) = (entry.key.as_ptr().cast(), entry.key.len() as c_int);
+                bench_seek_record(self.connection, self.cursor, key, size, &mut found)
+            },
+        };
+        done("seek", code)?;
+        Ok(found == 0)
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<bool> {
+        // SAFETY: B1, in a transaction.
+        more("next", unsafe { bench_next(self.cursor) })
+    }
+
+    /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
+    #[inline]
+    fn visit(&mut self, each: &mut impl FnMut(u64, &[u8])) -> Result<()> {
+        match self.kind {
+            KeyKind::Int => {
+                // SAFETY: the cursor is on an entry.
+                let key = unsafe { bench_integer_key(self.cursor) } as u64;
+                each(key, self.payload()?);
+            }
+            KeyKind::Key => {
+                let (key, value) = split_record(self.payload()?);
+                each(sum_words(key), value);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -211,18 +262,7 @@ impl Store for SqliteBtree {
 
     #[inline]
     fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
-        let mut found = 0;
-        let code = match self.kind {
-            // SAFETY: B1, in a transaction.
-            KeyKind::Int => unsafe { bench_seek_integer(self.cursor, entry.rowid, &mut found) },
-            // SAFETY: as above; the length is that of the slice.
-            KeyKind::Key => unsafe {
-                let (key, size) = (entry.key.as_ptr().cast(), entry.key.len() as c_int);
-                bench_seek_record(self.connection, self.cursor, key, size, &mut found)
-            },
-        };
-        done("seek", code)?;
-        if found != 0 {
+        if !self.seek(entry)? {
             return Ok(false);
         }
         let kind = self.kind;
@@ -238,27 +278,50 @@ impl Store for SqliteBtree {
         let mut empty = 0;
         // SAFETY: B1, in a transaction.
         done("first", unsafe { bench_first(self.cursor, &mut empty) })?;
-        if empty != 0 {
-            return Ok(());
+        let mut on_entry = empty == 0;
+        while on_entry {
+            self.visit(&mut each)?;
+            on_entry = self.next()?;
         }
-        loop {
-            match self.kind {
-                KeyKind::Int => {
-                    // SAFETY: the cursor is on an entry.
-                    let key = unsafe { bench_integer_key(self.cursor) } as u64;
-                    each(key, self.payload()?);
-                }
-                KeyKind::Key => {
-                    let (key, value) = split_record(self.payload()?);
-                    each(sum_words(key), value);
-                }
-            }
-            // SAFETY: B1, in a transaction.
-            match unsafe { bench_next(self.cursor) } {
-                DONE => return Ok(()),
-                code => done("next", code)?,
-            }
+        Ok(())
+    }
+
+    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+        let mut empty = 0;
+        // SAFETY: B1, in a transaction.
+        done("last", unsafe { bench_last(self.cursor, &mut empty) })?;
+        let mut on_entry = empty == 0;
+        while on_entry {
+            self.visit(&mut each)?;
+            // SAFETY: as above.
+            on_entry = more("previous", unsafe { bench_previous(self.cursor) })?;
         }
+        Ok(())
+    }
+
+    fn range(
+        &mut self,
+        start: &Entry<'_>,
+        count: usize,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> Result<()> {
+        let mut on_entry = self.seek(start)?;
+        for _ in 0..count {
+            if !on_entry {
+                break;
+            }
+            self.visit(&mut each)?;
+            on_entry = self.next()?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, entry: &Entry<'_>) -> Result<()> {
+        if !self.seek(entry)? {
+            return Err(Failure("the entry to delete was not found".into()));
+        }
+        // SAFETY: B1, the cursor is on an entry and open for writing.
+        done("delete", unsafe { bench_delete(self.cursor) })
     }
 
     fn check(&mut self) -> Result<()> {

@@ -88,6 +88,17 @@ pub trait Store: Sized {
     /// Hands every value to `each` in key order, with its key: for integers the key itself, else
     /// the sum of the key's words.
     fn scan(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;
+    /// The same in reverse order.
+    fn scan_back(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;
+    /// Hands `count` entries from this one on to `each`.
+    fn range(
+        &mut self,
+        start: &Entry<'_>,
+        count: usize,
+        each: impl FnMut(u64, &[u8]),
+    ) -> Result<()>;
+    /// Deletes this entry, which exists.
+    fn delete(&mut self, entry: &Entry<'_>) -> Result<()>;
     /// The store's own integrity check.
     fn check(&mut self) -> Result<()>;
 }

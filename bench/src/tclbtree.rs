@@ -58,30 +58,46 @@ impl Tclbtree {
         Ok(self.btree.commit()?)
     }
 
-    /// The data of a table row, or the record of an index entry; overflow included.
+    /// Hands key and data of a table row, or 0 and the record of an index entry, to `read`;
+    /// overflow included.
     #[inline]
-    fn payload(&mut self, cursor: CursorId) -> Result<&[u8]> {
-        let size = self.btree.payload_size(cursor)? as usize;
-        // Asked twice because a borrow that is returned on one path only lasts for all of them.
-        let (local, int) = match self.kind {
-            KeyKind::Int => (self.btree.local_data(cursor)?.len(), true),
-            KeyKind::Key => (self.btree.local_key(cursor)?.len(), false),
-        };
-        if local >= size {
-            return Ok(match int {
-                true => self.btree.local_data(cursor)?,
-                false => self.btree.local_key(cursor)?,
-            });
+    fn entry<T>(&mut self, cursor: CursorId, read: impl FnOnce(i64, &[u8]) -> T) -> Result<T> {
+        if let Some((key, payload)) = self.btree.local_entry(cursor)? {
+            return Ok(read(key, payload));
         }
-        self.overflow.resize(size, 0);
-        match int {
-            true => self.btree.read_data(cursor, 0, &mut self.overflow)?,
-            false => self.btree.read_key(cursor, 0, &mut self.overflow)?,
+        let key = self.btree.integer_key(cursor)?;
+        self.overflow.resize(self.btree.payload_size(cursor)? as usize, 0);
+        match self.kind {
+            KeyKind::Int => self.btree.read_data(cursor, 0, &mut self.overflow)?,
+            KeyKind::Key => self.btree.read_key(cursor, 0, &mut self.overflow)?,
         }
-        Ok(&self.overflow)
+        Ok(read(key, &self.overflow))
     }
 
-    /// Puts the cursor on the record with the entry's key; `false` if there is none.
+    /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
+    #[inline]
+    fn visit(&mut self, cursor: CursorId, each: &mut impl FnMut(u64, &[u8])) -> Result<()> {
+        let kind = self.kind;
+        self.entry(cursor, |key, payload| match kind {
+            KeyKind::Int => each(key as u64, payload),
+            KeyKind::Key => {
+                let (key, value) = split_record(payload);
+                each(sum_words(key), value);
+            }
+        })
+    }
+
+    /// Puts the cursor on the first entry that is not smaller than this one; `false` if there is
+    /// none. The rows that use it ask for entries that exist.
+    fn seek(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
+        match self.kind {
+            KeyKind::Int => Ok(self.btree.seek(cursor, Key::Integer(entry.rowid))?.is_eq()),
+            KeyKind::Key => self.seek_record(cursor, entry),
+        }
+    }
+
+    /// Puts the cursor on the first record that is not smaller than the entry's key; `false` if
+    /// there is none.
     fn seek_record(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
         // A prefix is smaller than every record that begins with it, so the search ends just
         // before the record or on it.
@@ -89,7 +105,7 @@ impl Tclbtree {
         if order == Ordering::Less && !self.btree.next(cursor)? {
             return Ok(false);
         }
-        Ok(split_record(self.payload(cursor)?).0 == entry.key)
+        Ok(true)
     }
 }
 
@@ -161,35 +177,69 @@ impl Store for Tclbtree {
                 if self.btree.seek(cursor, Key::Integer(entry.rowid))? != Ordering::Equal {
                     return Ok(false);
                 }
-                read(self.payload(cursor)?);
+                self.entry(cursor, |_, value| read(value))?;
+                Ok(true)
             }
             KeyKind::Key => {
                 if !self.seek_record(cursor, entry)? {
                     return Ok(false);
                 }
-                read(split_record(self.payload(cursor)?).1);
+                self.entry(cursor, |_, record| {
+                    let (key, value) = split_record(record);
+                    let found = key == entry.key;
+                    if found {
+                        read(value);
+                    }
+                    found
+                })
             }
         }
-        Ok(true)
     }
 
     fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
         let cursor = self.cursor()?;
         let mut on_entry = self.btree.first(cursor)?;
         while on_entry {
-            match self.kind {
-                KeyKind::Int => {
-                    let key = self.btree.integer_key(cursor)? as u64;
-                    each(key, self.payload(cursor)?);
-                }
-                KeyKind::Key => {
-                    let (key, value) = split_record(self.payload(cursor)?);
-                    each(sum_words(key), value);
-                }
-            }
+            self.visit(cursor, &mut each)?;
             on_entry = self.btree.next(cursor)?;
         }
         Ok(())
+    }
+
+    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+        let cursor = self.cursor()?;
+        let mut on_entry = self.btree.last(cursor)?;
+        while on_entry {
+            self.visit(cursor, &mut each)?;
+            on_entry = self.btree.previous(cursor)?;
+        }
+        Ok(())
+    }
+
+    fn range(
+        &mut self,
+        start: &Entry<'_>,
+        count: usize,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> Result<()> {
+        let cursor = self.cursor()?;
+        let mut on_entry = self.seek(cursor, start)?;
+        for _ in 0..count {
+            if !on_entry {
+                break;
+            }
+            self.visit(cursor, &mut each)?;
+            on_entry = self.btree.next(cursor)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let cursor = self.cursor()?;
+        match self.seek(cursor, entry)? {
+            true => Ok(self.btree.delete(cursor)?),
+            false => Err(Failure("the entry to delete was not found".into())),
+        }
     }
 
     fn check(&mut self) -> Result<()> {

@@ -4,11 +4,11 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::data::{Data, sum_words};
-use crate::store::{Failure, Result, Settings, Store};
+use crate::data::{Data, Entry, sum_words};
+use crate::store::{Failure, KeyKind, Result, Settings, Store};
 
 /// One row of the report. Rows that need the file of an earlier row come after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Workload {
     /// Put all entries in key order into an empty file.
     SequentialInsert,
@@ -18,16 +18,47 @@ pub enum Workload {
     RandomGet,
     /// Visit all entries forward, reading key and value.
     ForwardScan,
+    /// The same backward.
+    BackwardScan,
+    /// Get all entries in key order.
+    SequentialGet,
+    /// Get keys that are not there, in random order; byte-string keys only.
+    MissingGet,
+    /// Find a random entry and read ten from there on.
+    Range,
+    /// Replace every value by one of the same length, in random order.
+    Overwrite,
+    /// Delete half of the entries, in random order.
+    DeleteHalf,
 }
+
+/// Entries that [`Workload::Range`] reads each time.
+const RANGE_LENGTH: usize = 10;
 
 impl Workload {
     /// All rows in the order in which they must run.
-    pub const ALL: [Workload; 4] = [
+    pub const ALL: [Workload; 10] = [
         Workload::SequentialInsert,
         Workload::RandomInsert,
         Workload::RandomGet,
         Workload::ForwardScan,
+        Workload::BackwardScan,
+        Workload::SequentialGet,
+        Workload::MissingGet,
+        Workload::Range,
+        Workload::Overwrite,
+        Workload::DeleteHalf,
     ];
+
+    /// Whether the row makes sense for these keys.
+    pub fn is_for(self, kind: KeyKind) -> bool {
+        match self {
+            Workload::MissingGet => kind == KeyKind::Key,
+            // Our entries of byte-string trees are all key: another value is another entry.
+            Workload::Overwrite => kind == KeyKind::Int,
+            _ => true,
+        }
+    }
 
     /// The row's name in the tables.
     pub fn name(self) -> &'static str {
@@ -36,6 +67,12 @@ impl Workload {
             Workload::RandomInsert => "rnd_ins",
             Workload::RandomGet => "get_hot",
             Workload::ForwardScan => "scan_fwd",
+            Workload::BackwardScan => "scan_back",
+            Workload::SequentialGet => "get_seq",
+            Workload::MissingGet => "get_miss",
+            Workload::Range => "range10",
+            Workload::Overwrite => "overwrite",
+            Workload::DeleteHalf => "del_half",
         }
     }
 }
@@ -51,13 +88,28 @@ pub struct Plan {
     pub insert_order: Vec<u32>,
     /// The order of random gets.
     pub get_order: Vec<u32>,
+    /// The row whose instructions are to be counted: only its timed part goes through
+    /// [`measured`], by whose name the counting tool knows it.
+    pub counted: Option<Workload>,
 }
 
 impl Plan {
     /// The plan for these entries.
     pub fn new(data: Data, settings: Settings) -> Plan {
         let (insert_order, get_order) = (data.shuffled(0x5eed_0001), data.shuffled(0x5eed_0002));
-        Plan { data, settings, insert_order, get_order }
+        Plan { data, settings, insert_order, get_order, counted: None }
+    }
+
+    /// Times `work`, which returns the number of its operations and the sum of what it read.
+    fn time(
+        &self,
+        workload: Workload,
+        work: impl FnOnce() -> Result<(usize, u64)>,
+    ) -> Result<Sample> {
+        let clock = Clock::start();
+        let (operations, sum) =
+            if self.counted == Some(workload) { measured(work)? } else { work()? };
+        clock.stop(operations, sum)
     }
 }
 
@@ -127,7 +179,7 @@ impl<S: Store> Lane<S> {
     fn sequential_insert(&mut self, plan: &Plan) -> Result<Sample> {
         let path = self.sequential.clone();
         let store = self.create(&path, plan)?;
-        let sample = insert_all(store, plan, 0..plan.data.len())?;
+        let sample = insert_all(Workload::SequentialInsert, store, plan, 0..plan.data.len())?;
         self.finish()?;
         Ok(Sample { file_size: path.metadata()?.len(), ..sample })
     }
@@ -136,58 +188,144 @@ impl<S: Store> Lane<S> {
         let path = self.random.clone();
         let store = self.create(&path, plan)?;
         let order = plan.insert_order.iter().map(|&index| index as usize);
-        let sample = insert_all(store, plan, order)?;
+        let sample = insert_all(Workload::RandomInsert, store, plan, order)?;
         Ok(Sample { file_size: path.metadata()?.len(), ..sample })
     }
 
     fn random_get(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
         let (mut sum, mut missing) = (0u64, 0);
-        let clock = Clock::start();
-        store.begin_read()?;
-        for &index in &plan.get_order {
-            let entry = plan.data.entry(index as usize, 0);
-            if !store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))? {
-                missing += 1;
+        let sample = plan.time(Workload::RandomGet, || {
+            store.begin_read()?;
+            for &index in &plan.get_order {
+                let entry = plan.data.entry(index as usize, 0);
+                if !store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))? {
+                    missing += 1;
+                }
             }
-        }
-        store.commit()?;
-        let sample = clock.stop(plan.get_order.len(), sum)?;
+            store.commit()?;
+            Ok((plan.get_order.len(), sum))
+        })?;
         match missing {
             0 => Ok(sample),
             _ => Err(Failure(format!("{missing} entries were not found"))),
         }
     }
 
-    fn forward_scan(&mut self, plan: &Plan) -> Result<Sample> {
+    fn scan(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
-        let (mut sum, mut entries) = (0u64, 0);
-        let clock = Clock::start();
+        plan.time(workload, || {
+            let (mut sum, mut entries) = (0u64, 0);
+            let read = |key: u64, value: &[u8]| {
+                sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
+                entries += 1;
+            };
+            store.begin_read()?;
+            match workload {
+                Workload::BackwardScan => store.scan_back(read)?,
+                _ => store.scan(read)?,
+            }
+            store.commit()?;
+            Ok((entries, sum))
+        })
+    }
+
+    fn sequential_get(&mut self, plan: &Plan) -> Result<Sample> {
+        let store = self.hot(plan)?;
+        plan.time(Workload::SequentialGet, || {
+            let mut sum = 0u64;
+            store.begin_read()?;
+            for index in 0..plan.data.len() {
+                let entry = plan.data.entry(index, 0);
+                store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))?;
+            }
+            store.commit()?;
+            Ok((plan.data.len(), sum))
+        })
+    }
+
+    fn missing_get(&mut self, plan: &Plan) -> Result<Sample> {
+        let store = self.hot(plan)?;
+        plan.time(Workload::MissingGet, || {
+            let mut found = 0u64;
+            store.begin_read()?;
+            for &index in &plan.get_order {
+                let entry = plan.data.entry(index as usize, 0);
+                let mut key = *entry.key;
+                key[key.len() - 1] ^= 1;
+                found += u64::from(store.get(&Entry { key: &key, ..entry }, |_| ())?);
+            }
+            store.commit()?;
+            Ok((plan.get_order.len(), found))
+        })
+    }
+
+    fn range(&mut self, plan: &Plan) -> Result<Sample> {
+        let store = self.hot(plan)?;
+        plan.time(Workload::Range, || {
+            let mut sum = 0u64;
+            let starts = &plan.get_order[..plan.get_order.len().div_ceil(5)];
+            store.begin_read()?;
+            for &index in starts {
+                let entry = plan.data.entry(index as usize, 0);
+                store.range(&entry, RANGE_LENGTH, |key, value| {
+                    sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
+                })?;
+            }
+            store.commit()?;
+            Ok((starts.len(), sum))
+        })
+    }
+
+    /// Changes the file of random inserts, so on a copy of it.
+    fn change(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
+        self.finish()?;
+        remove_database(&self.sequential)?;
+        std::fs::copy(&self.random, &self.sequential)?;
+        let mut store = S::open(&self.sequential, &plan.settings)?;
         store.begin_read()?;
-        store.scan(|key, value| {
-            sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-            entries += 1;
+        store.scan(|_, value| {
+            black_box(value);
         })?;
         store.commit()?;
-        clock.stop(entries, sum)
+        let sample = plan.time(workload, || {
+            let count = match workload {
+                Workload::DeleteHalf => plan.get_order.len().div_ceil(2),
+                _ => plan.get_order.len(),
+            };
+            store.begin_write()?;
+            for &index in &plan.get_order[..count] {
+                match workload {
+                    Workload::DeleteHalf => store.delete(&plan.data.entry(index as usize, 0))?,
+                    _ => store.put(&plan.data.entry(index as usize, 1))?,
+                }
+            }
+            store.commit()?;
+            Ok((count, 0))
+        })?;
+        store.check()?;
+        store.close()?;
+        Ok(Sample { file_size: self.sequential.metadata()?.len(), ..sample })
     }
 }
 
 /// Puts these entries in one transaction; opening and creating are outside of the clock.
 fn insert_all<S: Store>(
+    workload: Workload,
     store: &mut S,
     plan: &Plan,
     order: impl Iterator<Item = usize>,
 ) -> Result<Sample> {
-    let mut operations = 0;
-    let clock = Clock::start();
-    store.begin_write()?;
-    for index in order {
-        store.put(&plan.data.entry(index, 0))?;
-        operations += 1;
-    }
-    store.commit()?;
-    clock.stop(operations, 0)
+    plan.time(workload, || {
+        let mut operations = 0;
+        store.begin_write()?;
+        for index in order {
+            store.put(&plan.data.entry(index, 0))?;
+            operations += 1;
+        }
+        store.commit()?;
+        Ok((operations, 0))
+    })
 }
 
 impl<S: Store> Contender for Lane<S> {
@@ -200,7 +338,11 @@ impl<S: Store> Contender for Lane<S> {
             Workload::SequentialInsert => self.sequential_insert(plan),
             Workload::RandomInsert => self.random_insert(plan),
             Workload::RandomGet => self.random_get(plan),
-            Workload::ForwardScan => self.forward_scan(plan),
+            Workload::ForwardScan | Workload::BackwardScan => self.scan(workload, plan),
+            Workload::SequentialGet => self.sequential_get(plan),
+            Workload::MissingGet => self.missing_get(plan),
+            Workload::Range => self.range(plan),
+            Workload::Overwrite | Workload::DeleteHalf => self.change(workload, plan),
         };
         sample.map_err(|Failure(text)| Failure(format!("{} {}: {text}", S::NAME, workload.name())))
     }
@@ -229,6 +371,12 @@ impl<S: Store> Contender for Lane<S> {
         }
         Ok(())
     }
+}
+
+/// What `valgrind --toggle-collect` is told to look at.
+#[inline(never)]
+fn measured<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 fn remove_database(path: &Path) -> Result<()> {

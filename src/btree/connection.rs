@@ -80,7 +80,7 @@ impl Btree {
                 auto_vacuum,
                 page_one: None,
                 cell_buffer: Vec::new(),
-                balance_buffer: Vec::new(),
+                workspace: Default::default(),
             },
             cursors: CursorTable::default(),
             transaction: Transaction::None,

@@ -62,7 +62,7 @@ impl Btree {
     /// yet if this fails.
     fn prepare_insert(&mut self, id: CursorId, key: Key<'_>) -> Result<std::cmp::Ordering> {
         self.save_cursors_on_tree_of(id)?;
-        self.cursors.get_mut(id)?.seek(&mut self.store, key)
+        self.cursors.get_mut(id)?.seek_to_insert(&mut self.store, key)
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.

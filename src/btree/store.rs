@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::{AutoVacuum, FileHeader, HEADER_SIZE, LockPage, PageNumber, PageSize};
 use crate::pager::{PageMut, PageRef, Pager};
 
+use super::balance::Workspace;
 use super::node::{Node, NodeInfo, NodeMut};
 
 /// Sizes that follow from page size and reserved bytes. Source: SQLite file format, "B-tree
@@ -76,8 +77,8 @@ pub(crate) struct Store {
     pub(super) page_one: Option<PageRef>,
     /// Where cells are built, kept for its memory.
     pub(super) cell_buffer: Vec<u8>,
-    /// Where balancing copies cells, kept for its memory.
-    pub(super) balance_buffer: Vec<u8>,
+    /// What balancing works with, kept for its memory.
+    pub(super) workspace: Workspace,
 }
 
 impl Store {
@@ -93,6 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`].
+    #[inline]
     pub(crate) fn checked_number(&self, number: u32) -> Result<PageNumber> {
         match PageNumber::new(number) {
             Some(page) if number <= self.pager.page_count() => Ok(page),
@@ -149,6 +151,28 @@ impl Store {
         if node.kind().as_leaf() != kind || node.cell_count() == 0 {
             return Err(Error::corrupt("child is empty or of another kind").on_page(child));
         }
+        Ok(page)
+    }
+
+    /// As [`Store::fetch_child`], but pinned until it is given back.
+    ///
+    /// # Errors
+    /// As [`Store::fetch_child`]; the page is then not pinned.
+    #[inline]
+    pub(crate) fn hold_child(&mut self, parent: PageRef, child: u32) -> Result<PageRef> {
+        let number = self.checked_number(child)?;
+        let kind = self.node(parent).kind().as_leaf();
+        let page = self.pager.fetch_held(number)?;
+        let fits = |node: Node<'_>| {
+            node.kind().as_leaf() == kind && node.cell_count() > 0 && node.is_as_described()
+        };
+        if self.pager.info(page).is_ready() && fits(self.node(page)) {
+            return Ok(page);
+        }
+        // Not ready, or not what it should be: the long way knows which.
+        self.pager.unpin(page);
+        let page = self.fetch_child(parent, child)?;
+        self.pager.pin(page);
         Ok(page)
     }
 

@@ -64,9 +64,13 @@ pub fn encode(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
 
 /// Appends the encoding of `value` to `out`.
 pub fn push(value: u64, out: &mut Vec<u8>) {
+    if value < 0x80 {
+        out.push(value as u8);
+        return;
+    }
     let mut buffer = [0; MAX_LENGTH];
     let length = encode(value, &mut buffer);
-    out.extend(buffer.iter().take(length));
+    out.extend_from_slice(buffer.get(..length).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -54,6 +54,26 @@ impl<X: PageInfo> Pager<X> {
         self.fetch_missing(number, true)
     }
 
+    /// The page `number`, pinned until [`Pager::unpin`]; otherwise as [`Pager::fetch`].
+    ///
+    /// # Errors
+    /// As [`Pager::fetch`].
+    #[inline]
+    pub fn fetch_held(&mut self, number: PageNumber) -> Result<PageRef> {
+        if self.gate
+            && let Some(frame) = self.cache.find(number.get())
+        {
+            self.counters.hits += 1;
+            self.cache.pin(frame);
+            return Ok(PageRef { frame });
+        }
+        let mark = self.mark();
+        let page = self.fetch_missing(number, true)?;
+        self.pin(page);
+        self.release(mark);
+        Ok(page)
+    }
+
     /// The page `number` with content that does not matter: it was just allocated. Not read from
     /// the file and, when made writable, not journaled, unless it had content when the
     /// transaction began. Its bytes are zeros, or what was there.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::format::{PageNumber, varint};
 use crate::pager::PageRef;
 
+use super::super::node::Span;
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 
@@ -41,14 +42,18 @@ pub(super) fn append_leaf(store: &mut Store, leaf: PageRef, parent: PageRef) -> 
     let parent = store.pager.make_writable(parent)?;
     let parked = store.node_mut(writable_leaf).take_parked();
     let (number, page) = store.allocate_page(None)?;
-    let mut cells = parked.iter().map(|cell| cell.bytes.as_slice());
-    store.node_mut(page).rebuild(number, kind, &mut cells)?;
+    let cell = parked.first().map_or(&[][..], |cell| &cell.bytes);
+    let whole = Span { start: 0, size: cell.len() as u32 };
+    store.node_mut(page).rebuild(number, kind, cell, &[whole])?;
     let node = store.node(leaf);
     let last_key = node.integer_key(node.cell_count() - 1)?;
-    let mut divider = leaf_number.get().to_be_bytes().to_vec();
-    varint::push(last_key as u64, &mut divider);
+    let mut divider = [0; 4 + varint::MAX_LENGTH];
+    let (child, mut key) = (leaf_number.get().to_be_bytes(), [0; varint::MAX_LENGTH]);
+    let length = 4 + varint::encode(last_key as u64, &mut key);
+    divider[..4].copy_from_slice(&child);
+    divider[4..].copy_from_slice(&key);
     let end = store.node(parent.into()).total_count();
-    store.node_mut(parent).insert(end, &divider)?;
+    store.node_mut(parent).insert(end, &divider[..length])?;
     store.node_mut(parent).set_right_child(number)?;
     store.set_owner(number, Owner::Child(parent_number))?;
     store.claim_children(page.into())

@@ -19,6 +19,8 @@ mod distribute;
 mod root;
 mod siblings;
 
+pub(super) use siblings::Workspace;
+
 /// Balances the last page of `path` and then its ancestors, as far as needed. Every level of the
 /// path names a page and, but for the last, the index of the child that leads on.
 ///
@@ -29,7 +31,8 @@ mod siblings;
 /// [`Error::Corrupt`], [`Error::Full`] and errors of the pager. Pages may then be half-way
 /// rearranged: the transaction, or a savepoint, must be rolled back.
 pub(super) fn balance(store: &mut Store, path: &[Level]) -> Result<usize> {
-    let mut path = path.to_vec();
+    let mut path = path;
+    let mut deeper;
     // Each round ends at the root, goes one level up, or makes the tree deeper by one; a root
     // that stays overfull for ever would be an error of ours.
     for _ in 0..4 * DEPTH_MAX {
@@ -41,7 +44,8 @@ pub(super) fn balance(store: &mut Store, path: &[Level]) -> Result<usize> {
         let Some(parent) = above.last() else {
             if overfull {
                 let child = root::deepen(store, level.page)?;
-                path = vec![Level { page: level.page, index: 0 }, Level { page: child, index: 0 }];
+                deeper = [level.page, child].map(|page| Level { page, index: 0 });
+                path = &deeper;
                 continue;
             }
             if node.cell_count() == 0 && !node.is_leaf() {
@@ -57,7 +61,7 @@ pub(super) fn balance(store: &mut Store, path: &[Level]) -> Result<usize> {
         } else {
             siblings::rebalance(store, level.page, parent.page, parent.index)?;
         }
-        path.pop();
+        path = above;
     }
     Err(Error::Internal("balancing does not come to an end"))
 }

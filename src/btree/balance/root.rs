@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::{HEADER_SIZE, PageNumber};
 use crate::pager::PageRef;
 
+use super::super::node::Span;
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 
@@ -28,9 +29,8 @@ pub(super) fn deepen(store: &mut Store, root: PageRef) -> Result<PageRef> {
     let parked = store.node_mut(root).take_parked();
     if root_number == PageNumber::ONE {
         // The child has no file header: its cells must be laid out anew.
-        let cells = collect_cells(store, root.into())?;
-        let mut cells = cells.iter().map(Vec::as_slice);
-        store.node_mut(child).rebuild(number, kind, &mut cells)?;
+        let (bytes, cells) = collect_cells(store, root.into())?;
+        store.node_mut(child).rebuild(number, kind, &bytes, &cells)?;
         if !kind.is_leaf() {
             let right = store.checked_number(store.node(root.into()).right_child()?)?;
             store.node_mut(child).set_right_child(right)?;
@@ -68,11 +68,10 @@ pub(super) fn make_shallower(store: &mut Store, root: PageRef) -> Result<()> {
             return Ok(());
         }
         let kind = store.node(child).kind();
-        let cells = collect_cells(store, child)?;
+        let (bytes, cells) = collect_cells(store, child)?;
         let right = if kind.is_leaf() { None } else { Some(store.node(child).right_child()?) };
         let page = store.pager.make_writable(root)?;
-        let mut cells = cells.iter().map(Vec::as_slice);
-        store.node_mut(page).rebuild(root_number, kind, &mut cells)?;
+        store.node_mut(page).rebuild(root_number, kind, &bytes, &cells)?;
         if let Some(right) = right {
             let right = store.checked_number(right)?;
             store.node_mut(page).set_right_child(right)?;
@@ -86,8 +85,9 @@ pub(super) fn make_shallower(store: &mut Store, root: PageRef) -> Result<()> {
     store.free_page(child_number, Some(child))
 }
 
-/// Copies of all cells in the body of a page.
-fn collect_cells(store: &Store, page: PageRef) -> Result<Vec<Vec<u8>>> {
-    let node = store.node(page);
-    (0..node.cell_count()).map(|index| node.cell_bytes(index).map(<[u8]>::to_vec)).collect()
+/// A copy of all cells of a page, and where they are in it.
+fn collect_cells(store: &Store, page: PageRef) -> Result<(Vec<u8>, Vec<Span>)> {
+    let (mut bytes, mut cells) = (Vec::new(), Vec::new());
+    store.node(page).gather(&mut bytes, &mut cells)?;
+    Ok((bytes, cells))
 }

@@ -1,13 +1,12 @@
 //! Gather up to three siblings, spread their cells again, rewrite.
 //!
-//! First everything is read and copied and the outcome is computed ([`Gathered`],
-//! [`Plan`](super::distribute::Plan)); then pages are allocated, filled, and hung under the parent.
+//! First everything is read and copied and the outcome is computed ([`Workspace`], [`Plan`]); then pages are allocated, filled, and hung under the parent.
 
 use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::NodeKind;
+use super::super::node::{NodeKind, SIZE_MIN, Span};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 use super::distribute::{Plan, distribute};
@@ -15,8 +14,10 @@ use super::distribute::{Plan, distribute};
 /// Most siblings that are spread over at once.
 const SIBLINGS_MAX: usize = 3;
 
-/// The siblings and what is on them, copied.
-struct Gathered {
+/// What balancing works with: the siblings and what is on them, copied, and what is to become of
+/// it. Kept from one balance to the next for its memory.
+#[derive(Debug, Default)]
+pub(in crate::btree) struct Workspace {
     /// The pages, from left to right.
     pages: Vec<PageRef>,
     /// Kind of all of them.
@@ -30,19 +31,18 @@ struct Gathered {
     bytes: Vec<u8>,
     /// Right-most child of the last sibling, on interior pages.
     right_child: u32,
+    /// Which cell goes on which page.
+    plan: Plan,
+    /// The pages that the cells go to, from left to right.
+    targets: Vec<(PageNumber, PageMut)>,
+    /// The dividers between them, in `divider_bytes`.
+    dividers: Vec<Span>,
+    divider_bytes: Vec<u8>,
 }
 
-/// A cell within [`Gathered::bytes`].
-#[derive(Clone, Copy)]
-struct Span {
-    start: usize,
-    size: usize,
-}
-
-impl Gathered {
+impl Workspace {
     fn cell(&self, index: usize) -> &[u8] {
-        let span = self.cells[index];
-        &self.bytes[span.start..span.start + span.size]
+        self.cells.get(index).map_or(&[], |cell| &self.bytes[cell.range()])
     }
 
     /// No cell is used up as divider: dividers are copies of keys.
@@ -50,19 +50,37 @@ impl Gathered {
         self.kind.is_leaf() && self.kind.is_leaf_data()
     }
 
+    /// The new dividers, as they are to stand on the parent.
+    fn new_dividers(&self) -> impl Iterator<Item = &[u8]> {
+        self.dividers.iter().map(|divider| &self.divider_bytes[divider.range()])
+    }
+
+    /// Adds a cell made of two parts.
     fn push(&mut self, parts: [&[u8]; 2]) -> Result<()> {
-        let start = self.bytes.len();
-        let size = parts[0].len() + parts[1].len();
-        // A cell that is shorter on a leaf than on an interior page is padded again.
-        let padded = size.max(4);
-        self.bytes.try_reserve(padded).map_err(|_| Error::NoMemory)?;
+        let span = append(&mut self.bytes, parts, SIZE_MIN)?;
         self.cells.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        self.bytes.extend_from_slice(parts[0]);
-        self.bytes.extend_from_slice(parts[1]);
-        self.bytes.resize(start + padded, 0);
-        self.cells.push(Span { start, size: padded });
+        self.cells.push(span);
         Ok(())
     }
+
+    /// Where page `page` of the plan begins in the list of cells.
+    fn start_of(&self, page: usize) -> usize {
+        match page.checked_sub(1) {
+            Some(before) => self.plan.ends[before] + usize::from(!self.keeps_all()),
+            None => 0,
+        }
+    }
+}
+
+/// Appends two parts to `bytes`, padded with zeros to `size_min`.
+fn append(bytes: &mut Vec<u8>, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
+    let start = bytes.len();
+    let size = (parts[0].len() + parts[1].len()).max(size_min);
+    bytes.try_reserve(size).map_err(|_| Error::NoMemory)?;
+    bytes.extend_from_slice(parts[0]);
+    bytes.extend_from_slice(parts[1]);
+    bytes.resize(start + size, 0);
+    Ok(Span { start: start as u32, size: size as u32 })
 }
 
 /// Spreads the cells of `page`, child `index` of `parent`, and of its neighbours over as few
@@ -77,16 +95,27 @@ pub(super) fn rebalance(
     parent: PageRef,
     index: usize,
 ) -> Result<()> {
-    let gathered = gather(store, page, parent, index)?;
-    let sizes: Vec<usize> = gathered.cells.iter().map(|span| span.size).collect();
-    let capacity = store.format.usable - gathered.kind.header_length();
-    let plan = distribute(&sizes, capacity, gathered.keeps_all());
-    let pages = take_pages(store, &gathered, plan.ends.len())?;
-    fill_pages(store, &gathered, &plan, &pages)?;
-    let dividers = build_dividers(store, &gathered, &plan, &pages)?;
-    hang_under_parent(store, &gathered, parent, &dividers, &pages)?;
-    store.balance_buffer = gathered.bytes;
-    Ok(())
+    let mut work = std::mem::take(&mut store.workspace);
+    let result = rebalance_in(&mut work, store, page, parent, index);
+    store.workspace = work;
+    result
+}
+
+fn rebalance_in(
+    work: &mut Workspace,
+    store: &mut Store,
+    page: PageRef,
+    parent: PageRef,
+    index: usize,
+) -> Result<()> {
+    gather(work, store, page, parent, index)?;
+    let capacity = store.format.usable - work.kind.header_length();
+    let keeps_all = work.keeps_all();
+    distribute(&mut work.plan, &work.cells, capacity, keeps_all);
+    take_pages(work, store)?;
+    fill_pages(work, store)?;
+    build_dividers(work, store)?;
+    hang_under_parent(work, store, parent)
 }
 
 /// Which siblings take part: up to three children all of them; at an end the three there; else
@@ -98,53 +127,51 @@ fn choose_siblings(children: usize, index: usize) -> std::ops::Range<usize> {
 }
 
 /// Reads and copies the siblings of `page` and the dividers between them.
-fn gather(store: &mut Store, page: PageRef, parent: PageRef, index: usize) -> Result<Gathered> {
+fn gather(
+    work: &mut Workspace,
+    store: &mut Store,
+    page: PageRef,
+    parent: PageRef,
+    index: usize,
+) -> Result<()> {
     let kind = store.node(page).kind();
     let parent_cells = store.node(parent).total_count();
     let range = choose_siblings(parent_cells + 1, index);
-    let mut gathered = Gathered {
-        pages: Vec::new(),
-        kind,
-        first: range.start,
-        cells: Vec::new(),
-        bytes: std::mem::take(&mut store.balance_buffer),
-        right_child: 0,
-    };
-    gathered.bytes.clear();
+    (work.kind, work.first, work.right_child) = (kind, range.start, 0);
+    work.pages.clear();
+    work.cells.clear();
+    work.bytes.clear();
     for child in range.clone() {
         let number = store.checked_number(store.child_of(parent, child)?)?;
         let sibling = store.fetch_node(number)?;
         if store.node(sibling).kind() != kind || sibling == parent {
             return Err(Error::corrupt("siblings of different kinds").on_page(number.get()));
         }
-        if gathered.pages.contains(&sibling) {
+        if work.pages.contains(&sibling) {
             return Err(Error::corrupt("two siblings are one page").on_page(number.get()));
         }
-        gathered.pages.push(sibling);
+        work.pages.push(sibling);
     }
-    if !gathered.pages.contains(&page) {
+    if !work.pages.contains(&page) {
         return Err(Error::Internal("page is not the child it should be"));
     }
     for (position, child) in range.clone().enumerate() {
-        let sibling = gathered.pages[position];
-        let node = store.node(sibling);
-        for cell in 0..node.total_count() {
-            gathered.push([node.cell_bytes(cell)?, &[]])?;
-        }
+        let node = store.node(work.pages[position]);
+        node.gather(&mut work.bytes, &mut work.cells)?;
         if !kind.is_leaf() {
-            gathered.right_child = node.right_child()?;
+            work.right_child = node.right_child()?;
         }
-        if child + 1 < range.end && !gathered.keeps_all() {
-            gather_divider(store, &mut gathered, parent, child)?;
+        if child + 1 < range.end && !work.keeps_all() {
+            gather_divider(work, store, parent, child)?;
         }
     }
-    Ok(gathered)
+    Ok(())
 }
 
 /// Copies the divider behind child `index` of `parent`, as it would stand on a sibling.
 fn gather_divider(
+    work: &mut Workspace,
     store: &Store,
-    gathered: &mut Gathered,
     parent: PageRef,
     index: usize,
 ) -> Result<()> {
@@ -152,65 +179,50 @@ fn gather_divider(
     let divider = node.cell_bytes(index)?;
     let size = store.unpadded_size(divider, node.kind())?;
     let body = divider.get(4..size).ok_or(Error::corrupt("divider without a child"))?;
-    if gathered.kind.is_leaf() {
-        gathered.push([body, &[]])
+    if work.kind.is_leaf() {
+        work.push([body, &[]])
     } else {
         // The divider's own child is the sibling; among the siblings' cells it leads to what was
         // right of the last cell there.
-        let child = gathered.right_child.to_be_bytes();
-        gathered.push([&child, body])
+        let child = work.right_child.to_be_bytes();
+        work.push([&child, body])
     }
 }
 
 /// Reuses the old pages from the left, allocates missing ones, frees surplus ones, and puts the
 /// pages in ascending order.
-fn take_pages(
-    store: &mut Store,
-    gathered: &Gathered,
-    count: usize,
-) -> Result<Vec<(PageNumber, PageMut)>> {
-    let mut pages = Vec::with_capacity(count);
-    for &old in gathered.pages.iter().take(count) {
-        pages.push((store.pager.number(old), store.pager.make_writable(old)?));
+fn take_pages(work: &mut Workspace, store: &mut Store) -> Result<()> {
+    let count = work.plan.ends.len();
+    let (pages, targets) = (&work.pages, &mut work.targets);
+    targets.clear();
+    for &old in pages.iter().take(count) {
+        targets.push((store.pager.number(old), store.pager.make_writable(old)?));
     }
-    while pages.len() < count {
-        let near = pages.last().map(|&(number, _)| number);
-        pages.push(store.allocate_page(near)?);
+    while targets.len() < count {
+        let near = targets.last().map(|&(number, _)| number);
+        targets.push(store.allocate_page(near)?);
     }
-    for &old in gathered.pages.iter().skip(count) {
+    for &old in pages.iter().skip(count) {
         let writable = store.pager.make_writable(old)?;
-        store.node_mut(writable).take_parked();
+        store.node_mut(writable).drop_parked();
         store.free_page(store.pager.number(old), Some(old))?;
     }
-    pages.sort_by_key(|&(number, _)| number);
-    Ok(pages)
-}
-
-/// Where page `page` of the plan begins in the list of cells.
-fn start_of(gathered: &Gathered, plan: &Plan, page: usize) -> usize {
-    match page.checked_sub(1) {
-        Some(before) => plan.ends[before] + usize::from(!gathered.keeps_all()),
-        None => 0,
-    }
+    targets.sort_unstable_by_key(|&(number, _)| number);
+    Ok(())
 }
 
 /// Gives each page its cells and, on interior pages, its right-most child: that of the divider
 /// behind it, or of the last old page.
-fn fill_pages(
-    store: &mut Store,
-    gathered: &Gathered,
-    plan: &Plan,
-    pages: &[(PageNumber, PageMut)],
-) -> Result<()> {
-    for (index, &(number, page)) in pages.iter().enumerate() {
-        let (start, end) = (start_of(gathered, plan, index), plan.ends[index]);
-        let mut cells = (start..end).map(|cell| gathered.cell(cell));
-        store.node_mut(page).rebuild(number, gathered.kind, &mut cells)?;
-        if !gathered.kind.is_leaf() {
-            let right = if index + 1 < pages.len() {
-                crate::format::bytes::u32_at(gathered.cell(end), 0)?
+fn fill_pages(work: &Workspace, store: &mut Store) -> Result<()> {
+    for (index, &(number, page)) in work.targets.iter().enumerate() {
+        let (start, end) = (work.start_of(index), work.plan.ends[index]);
+        let cells = work.cells.get(start..end).ok_or(Error::Internal("impossible plan"))?;
+        store.node_mut(page).rebuild(number, work.kind, &work.bytes, cells)?;
+        if !work.kind.is_leaf() {
+            let right = if index + 1 < work.targets.len() {
+                crate::format::bytes::u32_at(work.cell(end), 0)?
             } else {
-                gathered.right_child
+                work.right_child
             };
             let right = store.checked_number(right)?;
             store.node_mut(page).set_right_child(right)?;
@@ -221,72 +233,68 @@ fn fill_pages(
 
 /// The dividers for the parent: the cell behind each page but the last with the page as child, or
 /// a copy of the page's largest key where leaves keep all entries.
-fn build_dividers(
-    store: &Store,
-    gathered: &Gathered,
-    plan: &Plan,
-    pages: &[(PageNumber, PageMut)],
-) -> Result<Vec<Vec<u8>>> {
-    let mut dividers = Vec::with_capacity(pages.len());
-    for (index, &(number, page)) in pages.iter().enumerate().take(pages.len() - 1) {
-        let mut divider = number.get().to_be_bytes().to_vec();
-        if gathered.keeps_all() {
+fn build_dividers(work: &mut Workspace, store: &Store) -> Result<()> {
+    work.dividers.clear();
+    work.divider_bytes.clear();
+    let between = work.targets.len().saturating_sub(1);
+    for (index, &(number, page)) in work.targets.iter().enumerate().take(between) {
+        let child = number.get().to_be_bytes();
+        let mut key = [0; varint::MAX_LENGTH];
+        let body = if work.keeps_all() {
             let node = store.node(page.into());
             let last = node.cell_count().checked_sub(1).ok_or(Error::Internal("empty page"))?;
-            varint::push(node.integer_key(last)? as u64, &mut divider);
+            let length = varint::encode(node.integer_key(last)? as u64, &mut key);
+            &key[..length]
         } else {
-            let cell = gathered.cell(plan.ends[index]);
-            let size = store.unpadded_size(cell, gathered.kind)?;
-            let skip = if gathered.kind.is_leaf() { 0 } else { 4 };
-            divider.extend_from_slice(cell.get(skip..size).unwrap_or_default());
-        }
-        dividers.push(divider);
+            let span = work.cells[work.plan.ends[index]];
+            let cell = &work.bytes[span.range()];
+            let size = store.unpadded_size(cell, work.kind)?;
+            let skip = if work.kind.is_leaf() { 0 } else { 4 };
+            cell.get(skip..size).unwrap_or_default()
+        };
+        let divider = append(&mut work.divider_bytes, [&child, body], 0)?;
+        work.dividers.push(divider);
     }
-    Ok(dividers)
+    Ok(())
 }
 
 /// Exchanges the old dividers in the parent for the new ones, points it at the last page, and
 /// brings the pointer map up to date.
-fn hang_under_parent(
-    store: &mut Store,
-    gathered: &Gathered,
-    parent: PageRef,
-    dividers: &[Vec<u8>],
-    pages: &[(PageNumber, PageMut)],
-) -> Result<()> {
+fn hang_under_parent(work: &Workspace, store: &mut Store, parent: PageRef) -> Result<()> {
     let parent_number = store.pager.number(parent);
     let kind = store.node(parent).kind();
-    let first = gathered.first;
+    let first = work.first;
     let parent = store.pager.make_writable(parent)?;
-    splice(store, parent, first..first + gathered.pages.len() - 1, dividers)?;
-    let &(last, _) = pages.last().ok_or(Error::Internal("no page"))?;
-    store.node_mut(parent).set_child(first + dividers.len(), last)?;
+    splice(work, store, parent, first..first + work.pages.len() - 1)?;
+    let &(last, _) = work.targets.last().ok_or(Error::Internal("no page"))?;
+    store.node_mut(parent).set_child(first + work.dividers.len(), last)?;
     if store.has_pointer_map() {
-        for &(number, page) in pages {
+        for &(number, page) in &work.targets {
             store.set_owner(number, Owner::Child(parent_number))?;
             store.claim_children(page.into())?;
         }
-        for divider in dividers {
+        for divider in work.new_dividers() {
             store.claim_cell(divider, kind, parent_number)?;
         }
     }
     Ok(())
 }
 
-/// Replaces the cells `old` of a node by `new`. A node with parked cells is laid out anew: as many
-/// cells as fit, the others parked.
+/// Replaces the cells `old` of a node by the new dividers. A node with parked cells is laid out
+/// anew: as many cells as fit, the others parked.
 fn splice(
+    work: &Workspace,
     store: &mut Store,
     page: PageMut,
     old: std::ops::Range<usize>,
-    new: &[Vec<u8>],
 ) -> Result<()> {
     if store.node(page.into()).parked_count() == 0 {
+        let mut node = store.node_mut(page);
         for _ in old.clone() {
-            store.node_mut(page).remove(old.start)?;
+            node.remove(old.start)?;
         }
-        for (index, cell) in new.iter().enumerate() {
-            store.node_mut(page).insert(old.start + index, cell)?;
+        for (index, cell) in work.new_dividers().enumerate() {
+            node.insert(old.start + index, cell)?;
         }
         return Ok(());
     }
@@ -296,14 +304,14 @@ fn splice(
     let mut cells = Vec::new();
     for index in 0..node.total_count() {
         if index == old.start {
-            cells.extend(new.iter().cloned());
+            cells.extend(work.new_dividers().map(<[u8]>::to_vec));
         }
         if !old.contains(&index) {
             cells.push(node.cell_bytes(index)?.to_vec());
         }
     }
     if old.start >= node.total_count() {
-        cells.extend(new.iter().cloned());
+        cells.extend(work.new_dividers().map(<[u8]>::to_vec));
     }
     let right = store.checked_number(right)?;
     let mut node = store.node_mut(page);

@@ -56,6 +56,8 @@ pub(super) struct Cursor {
     pub(super) writable: bool,
     /// Where it is.
     pub(super) position: Position,
+    /// The entry inserted last went behind all others, so the next one is tried there first.
+    pub(super) appending: bool,
     /// The pages from the root on (invariants C1, C2).
     pub(super) path: Vec<Level>,
 }
@@ -68,7 +70,8 @@ impl Cursor {
     pub(super) fn open(store: &mut Store, root: PageNumber, writable: bool) -> Result<Cursor> {
         let mut path = Vec::new();
         path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
-        let mut cursor = Cursor { root, writable, position: Position::Nowhere, path };
+        let mut cursor =
+            Cursor { root, writable, position: Position::Nowhere, appending: false, path };
         cursor.hold_root(store)?;
         Ok(cursor)
     }
@@ -87,6 +90,7 @@ impl Cursor {
     }
 
     /// Shortens the path to `levels` pages.
+    #[inline]
     pub(super) fn truncate(&mut self, store: &mut Store, levels: usize) {
         while self.path.len() > levels {
             if let Some(level) = self.path.pop() {
@@ -102,6 +106,7 @@ impl Cursor {
     }
 
     /// The kind of the tree, as its root page says.
+    #[inline]
     pub(super) fn kind(&self, store: &Store) -> Result<NodeKind> {
         let root = self.path.first().ok_or(Error::Internal("cursor without a path"))?;
         Ok(store.node(root.page).kind())
@@ -136,6 +141,7 @@ impl Cursor {
     }
 
     /// Whether the cursor is on a cell: an entry, or, when parked, a divider.
+    #[inline]
     pub(super) fn is_on_cell(&self, store: &Store) -> bool {
         match self.position {
             Position::OnEntry | Position::Beside(_) => true,

@@ -50,6 +50,26 @@ impl Cursor {
             .map_err(|error| error.on_page(store.pager.number(level.page).get()))
     }
 
+    /// The payload of the usual entry: all of it on the page. `None` for others, on a divider, and
+    /// on no entry.
+    #[inline]
+    pub(super) fn quick_payload<'s>(&self, store: &'s Store) -> Option<&'s [u8]> {
+        match (&self.position, self.path.last()) {
+            (Position::OnEntry, Some(level)) => store.node(level.page).quick_payload(level.index),
+            _ => None,
+        }
+    }
+
+    /// Key and payload of the usual entry, as [`Cursor::quick_payload`]; the key is 0 in
+    /// byte-string trees.
+    #[inline]
+    pub(super) fn quick_entry<'s>(&self, store: &'s Store) -> Option<(i64, &'s [u8])> {
+        match (&self.position, self.path.last()) {
+            (Position::OnEntry, Some(level)) => store.node(level.page).quick_entry(level.index),
+            _ => None,
+        }
+    }
+
     /// Whether the cursor is on a divider, a copy of a key that is no entry: parked on the root
     /// of a tree of several levels that keeps data on leaves only.
     pub(in crate::btree) fn is_on_divider(&self, store: &Store) -> bool {

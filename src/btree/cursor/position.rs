@@ -104,6 +104,12 @@ impl Cursor {
         }
     }
 
+    /// Whether [`Cursor::restore`] has anything to do or to say.
+    #[inline]
+    pub(in crate::btree) fn is_unsettled(&self) -> bool {
+        matches!(self.position, Position::Saved { .. } | Position::Fault(_))
+    }
+
     /// Finds a saved position again.
     ///
     /// # Errors

@@ -7,8 +7,10 @@
 use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
+use crate::pager::PageRef;
 
 use super::super::Key;
+use super::super::node::{head_of_bytes, head_of_integer, place_of};
 use super::super::store::Store;
 use super::{Cursor, Position};
 
@@ -20,16 +22,7 @@ impl Cursor {
     /// [`Error::Misuse`] if the tree has keys of the other type; the cursor is then where it was.
     /// [`Error::Corrupt`] and errors of the pager leave it on no entry.
     pub(in crate::btree) fn seek(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
-        if let Position::Fault(error) = self.position {
-            return Err(error);
-        }
-        if self.path.is_empty() {
-            self.hold_root(store)?;
-        }
-        let integer_keys = self.kind(store)?.has_integer_keys();
-        if integer_keys != matches!(key, Key::Integer(_)) {
-            return Err(Error::Misuse("key of the wrong type"));
-        }
+        self.check_key(store, key)?;
         if let (Key::Integer(wanted), Position::OnEntry) = (key, &self.position)
             && let Some(found) = self.seek_shortcut(store, wanted)?
         {
@@ -45,9 +38,64 @@ impl Cursor {
         result
     }
 
-    /// Answers without a search if the cursor is on the wanted entry already, or on the last one
-    /// with a larger key wanted.
-    fn seek_shortcut(&self, store: &Store, wanted: i64) -> Result<Option<Ordering>> {
+    /// As [`Cursor::seek`], for an insert: after one behind the last entry the next is expected
+    /// there, too, and one comparison with the last entry takes the place of the search. It ends
+    /// where the search would.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek`].
+    pub(in crate::btree) fn seek_to_insert(
+        &mut self,
+        store: &mut Store,
+        key: Key<'_>,
+    ) -> Result<Ordering> {
+        if self.appending {
+            self.check_key(store, key)?;
+            match self.seek_end(store, key) {
+                Ok(true) => return Ok(Ordering::Less),
+                Ok(false) => {}
+                Err(error) => {
+                    self.forget(store);
+                    return Err(error);
+                }
+            }
+        }
+        let found = self.seek(store, key)?;
+        self.appending = found.is_lt() && self.is_on_last(store);
+        Ok(found)
+    }
+
+    /// Goes to the last entry; tells whether it is smaller than `key`.
+    fn seek_end(&mut self, store: &mut Store, key: Key<'_>) -> Result<bool> {
+        if !self.last(store)? {
+            return Ok(false);
+        }
+        let level = self.level()?;
+        match key {
+            Key::Integer(wanted) => Ok(store.node(level.page).integer_key(level.index)? < wanted),
+            Key::Bytes(wanted) => Ok(store.compare_key(level.page, level.index, wanted)?.is_lt()),
+        }
+    }
+
+    /// Whether the cursor can be used to search for this key.
+    fn check_key(&mut self, store: &mut Store, key: Key<'_>) -> Result<()> {
+        if let Position::Fault(error) = self.position {
+            return Err(error);
+        }
+        if self.path.is_empty() {
+            self.hold_root(store)?;
+        }
+        let integer_keys = self.kind(store)?.has_integer_keys();
+        if integer_keys != matches!(key, Key::Integer(_)) {
+            return Err(Error::Misuse("key of the wrong type"));
+        }
+        Ok(())
+    }
+
+    /// Answers without a search if the cursor is on the wanted entry already, or on the one ahead
+    /// of it on the same page, or on the last one with a larger key wanted.
+    #[inline]
+    fn seek_shortcut(&mut self, store: &Store, wanted: i64) -> Result<Option<Ordering>> {
         let level = self.level()?;
         let node = store.node(level.page);
         if !node.is_leaf() {
@@ -55,6 +103,14 @@ impl Cursor {
         }
         match node.integer_key(level.index)?.cmp(&wanted) {
             Ordering::Equal => Ok(Some(Ordering::Equal)),
+            // In order: the next entry. It is the wanted one or the search begins at the root.
+            Ordering::Less if level.index + 1 < node.cell_count() => {
+                let here = node.integer_key(level.index + 1)? == wanted;
+                if here {
+                    self.settle_on(level.index + 1);
+                }
+                Ok(here.then_some(Ordering::Equal))
+            }
             Ordering::Less if self.is_on_last(store) => Ok(Some(Ordering::Less)),
             _ => Ok(None),
         }
@@ -71,15 +127,35 @@ impl Cursor {
     fn seek_integer(&mut self, store: &mut Store, wanted: i64) -> Result<Ordering> {
         self.start_move(store)?;
         let mut rightmost_first = true;
+        let head = head_of_integer(wanted);
         loop {
             let page = self.level()?.page;
+            store.make_heads(page);
             let node = store.node(page);
+            let heads = node.heads();
+            if let Some(&last) = heads.last().filter(|_| node.kind().is_leaf_data()) {
+                // The head is the key. Without branches on what a probe finds; but where a search
+                // that ends without a match has probed last matters, so that goes the long way.
+                let low = place_of(head, heads);
+                if !node.is_leaf() {
+                    rightmost_first &= last <= head;
+                    self.descend_at(store, low)?;
+                    continue;
+                }
+                if heads.get(low) == Some(&head) {
+                    self.settle_on(low);
+                    return Ok(Ordering::Equal);
+                }
+            }
             let (mut low, mut high) = (0usize, node.cell_count());
             let mut probe = 0;
             let mut found = Ordering::Less;
             while low < high {
                 probe = if rightmost_first { high - 1 } else { (low + high - 1) / 2 };
-                found = node.integer_key(probe)?.cmp(&wanted);
+                found = match heads.get(probe) {
+                    Some(probed) => probed.cmp(&head),
+                    None => node.integer_key(probe)?.cmp(&wanted),
+                };
                 match found {
                     Ordering::Less => low = probe + 1,
                     Ordering::Greater => {
@@ -101,16 +177,30 @@ impl Cursor {
 
     fn seek_bytes(&mut self, store: &mut Store, wanted: &[u8]) -> Result<Ordering> {
         self.start_move(store)?;
+        let head = head_of_bytes(wanted);
         loop {
             let page = self.level()?.page;
+            store.make_heads(page);
             let node = store.node(page);
             let is_leaf = node.is_leaf();
+            let heads = node.heads();
+            if !is_leaf && !heads.is_empty() {
+                let low = place_of(head, heads);
+                if heads.get(low) != Some(&head) {
+                    self.descend_at(store, low)?;
+                    continue;
+                }
+            }
             let (mut low, mut high) = (0usize, node.cell_count());
             let mut probe = 0;
             let mut found = Ordering::Less;
             while low < high {
                 probe = (low + high - 1) / 2;
-                found = store.compare_key(page, probe, wanted)?;
+                let probed = store.node(page).heads().get(probe).copied();
+                found = match probed.map_or(Ordering::Equal, |probed| probed.cmp(&head)) {
+                    Ordering::Equal => store.compare_key(page, probe, wanted)?,
+                    decided => decided,
+                };
                 match found {
                     Ordering::Less => low = probe + 1,
                     Ordering::Greater => high = probe,
@@ -121,6 +211,24 @@ impl Cursor {
             if let Some(done) = self.settle_or_descend(store, arrived, probe, low, found)? {
                 return Ok(done);
             }
+        }
+    }
+
+    /// Goes down left of cell `low` of an interior page.
+    #[inline]
+    fn descend_at(&mut self, store: &mut Store, low: usize) -> Result<()> {
+        let level = self.path.last_mut().ok_or(Error::Internal("cursor without a path"))?;
+        level.index = low;
+        let child = store.node(level.page).child(low)?;
+        self.descend(store, child)
+    }
+
+    /// Ends the search on cell `index` of the present page.
+    #[inline]
+    fn settle_on(&mut self, index: usize) {
+        if let Some(level) = self.path.last_mut() {
+            level.index = index;
+            self.position = Position::OnEntry;
         }
     }
 
@@ -143,20 +251,41 @@ impl Cursor {
             }
             return Ok(Some(found));
         }
-        level.index = low;
-        let child = node.child(low)?;
-        self.descend(store, child)?;
+        self.descend_at(store, low)?;
         Ok(None)
     }
 }
 
 impl Store {
+    /// Makes the heads of a node if it has been searched often enough.
+    #[inline]
+    fn make_heads(&mut self, page: PageRef) {
+        if self.pager.parts_info_mut(page).1.wants_heads() {
+            self.make_wanted_heads(page);
+        }
+    }
+
+    #[cold]
+    fn make_wanted_heads(&mut self, page: PageRef) {
+        let mut heads = self.pager.parts_info_mut(page).1.take_heads();
+        self.node(page).make_heads(&mut heads);
+        self.pager.parts_info_mut(page).1.set_heads(heads);
+    }
+
     /// Compares the byte-string key of cell `index` with `wanted`, reading overflow pages only if
     /// the bytes on the page do not decide.
     #[inline]
-    fn compare_key(
+    fn compare_key(&mut self, page: PageRef, index: usize, wanted: &[u8]) -> Result<Ordering> {
+        let node = self.node(page);
+        if let Some(key) = node.quick_payload(index).filter(|_| !node.kind().has_data()) {
+            return Ok(key.cmp(wanted));
+        }
+        self.compare_key_slowly(page, index, wanted)
+    }
+
+    fn compare_key_slowly(
         &mut self,
-        page: crate::pager::PageRef,
+        page: PageRef,
         index: usize,
         wanted: &[u8],
     ) -> Result<Ordering> {

@@ -35,8 +35,7 @@ impl Cursor {
         if self.path.len() >= DEPTH_MAX {
             return Err(Error::corrupt("tree is too deep").on_page(child));
         }
-        let page = store.fetch_child(parent.page, child)?;
-        store.pager.pin(page);
+        let page = store.hold_child(parent.page, child)?;
         self.path.push(Level { page, index: 0 });
         Ok(())
     }
@@ -101,20 +100,22 @@ impl Cursor {
         self.go_to_root(store)
     }
 
-    /// Steps to the next entry; `false` if there is none, or the cursor was on none.
+    /// Steps to the next entry if that is on the same leaf: the usual step, which touches nothing
+    /// but an index.
     #[inline]
-    pub(in crate::btree) fn next(&mut self, store: &mut Store) -> Result<bool> {
+    pub(super) fn next_on_leaf(&mut self, store: &Store) -> bool {
         if let (Position::OnEntry, Some(level)) = (&self.position, self.path.last_mut()) {
             let node = store.node(level.page);
             if node.is_leaf() && level.index + 1 < node.cell_count() {
                 level.index += 1;
-                return Ok(true);
+                return true;
             }
         }
-        self.next_slowly(store)
+        false
     }
 
-    fn next_slowly(&mut self, store: &mut Store) -> Result<bool> {
+    /// Steps to the next entry; `false` if there is none, or the cursor was on none.
+    pub(super) fn next_slowly(&mut self, store: &mut Store) -> Result<bool> {
         self.restore(store)?;
         match self.position {
             Position::Beside(Ordering::Greater) => {
@@ -128,16 +129,21 @@ impl Cursor {
         self.finish_step(store, result, Position::OffEnd)
     }
 
-    /// Steps to the previous entry; `false` if there is none, or the cursor was on none.
+    /// Steps to the previous entry if that is on the same leaf.
     #[inline]
-    pub(in crate::btree) fn previous(&mut self, store: &mut Store) -> Result<bool> {
+    pub(super) fn previous_on_leaf(&mut self, store: &Store) -> bool {
         if let (Position::OnEntry, Some(level)) = (&self.position, self.path.last_mut())
             && level.index > 0
             && store.node(level.page).is_leaf()
         {
             level.index -= 1;
-            return Ok(true);
+            return true;
         }
+        false
+    }
+
+    /// Steps to the previous entry; `false` if there is none, or the cursor was on none.
+    pub(super) fn previous_slowly(&mut self, store: &mut Store) -> Result<bool> {
         self.restore(store)?;
         match self.position {
             Position::Beside(Ordering::Less) => {

@@ -25,7 +25,7 @@ use crate::format::bytes::{slice, u32_at};
 use crate::format::varint;
 
 /// The fewest bytes that a cell takes on a page.
-pub(super) const SIZE_MIN: usize = 4;
+pub(crate) const SIZE_MIN: usize = 4;
 
 const CUT_SHORT: Error = Error::corrupt("cell reaches beyond the page");
 
@@ -50,6 +50,14 @@ pub(crate) struct Cell<'a> {
     pub(crate) size: usize,
 }
 
+impl<'a> Cell<'a> {
+    /// The key of a byte-string tree, as far as it is on this page.
+    #[inline]
+    pub(crate) fn local_key(&self) -> &'a [u8] {
+        self.local.get(..self.key as usize).unwrap_or(self.local)
+    }
+}
+
 /// Which fields the cells of a page have; follows from its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Layout {
@@ -64,6 +72,13 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// That of the leaves of tables.
+    pub(super) const TABLE_LEAF: Layout =
+        Layout { child: 0, data: true, integer: true, table_leaf: true };
+    /// That of the leaves of indexes.
+    pub(super) const INDEX_LEAF: Layout =
+        Layout { child: 0, data: false, integer: false, table_leaf: false };
+
     /// The layout of pages of this kind.
     pub(super) fn of(kind: NodeKind) -> Layout {
         Layout {
@@ -79,7 +94,7 @@ impl Layout {
 ///
 /// # Errors
 /// [`Error::Corrupt`] if `bytes` ends before the cell does; padding may be missing.
-#[inline]
+#[inline(always)]
 pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -> Result<Cell<'a>> {
     let mut at = usize::from(layout.child);
     let child = if at == 0 { 0 } else { u32_at(bytes, 0)? };
@@ -113,11 +128,156 @@ pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -
 /// The integer key of the cell at the start of `bytes`, and nothing else of it.
 #[inline]
 pub(super) fn integer_key(bytes: &[u8], layout: Layout) -> Result<i64> {
+    if let Some(start) = bytes.first_chunk()
+        && let Some(key) = quick_integer_key(start, layout)
+    {
+        return Ok(key);
+    }
+    integer_key_slowly(bytes, layout)
+}
+
+#[cold]
+fn integer_key_slowly(bytes: &[u8], layout: Layout) -> Result<i64> {
     let mut at = usize::from(layout.child);
     if layout.data {
         at += varint_length(bytes, at)?;
     }
     varint_at(bytes, at).map(|(key, _)| key as i64)
+}
+
+/// The first bytes of a cell: its child and its integers, as far as they are of usual length.
+type Start = [u8; 24];
+
+/// The eight bytes at `at`, which is at most 16, the first one lowest.
+#[inline]
+fn word_at(start: &Start, at: usize) -> u64 {
+    let tail = start.get(at..).and_then(<[u8]>::first_chunk);
+    tail.map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+/// The top bits of the eight bytes of `word` that are clear: the lowest ends the varint there.
+#[inline]
+fn ends(word: u64) -> u64 {
+    !word & 0x8080_8080_8080_8080
+}
+
+/// The integer key of the usual cell, computed without branches on its length, which the processor
+/// would guess wrong in a binary search.
+#[inline]
+fn quick_integer_key(start: &Start, layout: Layout) -> Option<i64> {
+    let mut at = usize::from(layout.child);
+    if layout.data {
+        let ends = ends(word_at(start, at));
+        if ends == 0 {
+            return None;
+        }
+        at += ends.trailing_zeros() as usize / 8 + 1;
+    }
+    let word = word_at(start, at);
+    let ends = ends(word);
+    if ends == 0 {
+        return None;
+    }
+    // The groups of the varint at the low end, the last one lowest.
+    let length = (ends.trailing_zeros() + 1) & 63;
+    let groups = word.swap_bytes() >> ((64 - length) & 63);
+    // Seven bits of each byte, drawn together in pairs, fours and eights.
+    let pairs = groups & 0x007f_007f_007f_007f | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    Some((fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4) as i64)
+}
+
+/// What most cells come down to; all of the payload is local.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuickExtent {
+    /// Where the key stands, an integer or a length.
+    key: usize,
+    /// Bytes ahead of the payload.
+    pub(super) header: usize,
+    /// Bytes of payload.
+    payload: usize,
+}
+
+impl QuickExtent {
+    /// Where the cell ends, counted from its start.
+    #[inline]
+    pub(super) fn end(self) -> usize {
+        self.header + self.payload
+    }
+}
+
+/// Where the parts of the cell at the start of `bytes` are. `None` if the cell is of another sort, or so near the end of the page that it takes a closer
+/// look.
+#[inline(always)]
+pub(super) fn quick_extent(
+    bytes: &[u8],
+    layout: Layout,
+    format: &PageFormat,
+) -> Option<QuickExtent> {
+    let start: &Start = bytes.first_chunk()?;
+    let mut at = usize::from(layout.child);
+    let mut payload = 0;
+    let length = at;
+    if layout.data || !layout.integer {
+        let word = word_at(start, at);
+        let (first, second) = (word as usize & 0xff, (word >> 8) as usize & 0xff);
+        (payload, at) = if first < 0x80 {
+            (first, at + 1)
+        } else if second < 0x80 {
+            ((first & 0x7f) << 7 | second, at + 2)
+        } else {
+            return None;
+        };
+    }
+    let key = if layout.integer { at } else { length };
+    if layout.integer {
+        let ends = ends(word_at(start, at));
+        if ends == 0 {
+            return None;
+        }
+        at += ends.trailing_zeros() as usize / 8 + 1;
+    } else if layout.data {
+        return None;
+    }
+    let max = if layout.table_leaf { format.max_leaf } else { format.max_local };
+    let fits = payload <= max && payload <= bytes.len() - at;
+    fits.then_some(QuickExtent { key, header: at, payload })
+}
+
+/// Key and payload of a cell such as [`quick_extent`] takes; the key is 0 in byte-string trees.
+#[inline]
+pub(super) fn quick_entry<'a>(
+    bytes: &'a [u8],
+    layout: Layout,
+    format: &PageFormat,
+) -> Option<(i64, &'a [u8])> {
+    let extent = quick_extent(bytes, layout, format)?;
+    let key = match layout.integer {
+        // A scan meets keys of one length for long: branches are cheaper here than in a search.
+        true => varint_at(bytes, extent.key).ok()?.0 as i64,
+        false => 0,
+    };
+    Some((key, bytes.get(extent.header..extent.end())?))
+}
+
+/// The bytes that the cell at the start of `bytes` takes.
+///
+/// # Errors
+/// [`Error::Corrupt`] as [`decode`].
+#[inline(always)]
+pub(super) fn size(bytes: &[u8], layout: Layout, format: &PageFormat) -> Result<usize> {
+    match quick_extent(bytes, layout, format) {
+        Some(extent) => Ok(extent.end().max(SIZE_MIN)),
+        None => size_slowly(bytes, layout, format),
+    }
+}
+
+#[cold]
+fn size_slowly(bytes: &[u8], layout: Layout, format: &PageFormat) -> Result<usize> {
+    match decode(bytes, layout, format)?.size {
+        size if size <= bytes.len() => Ok(size),
+        _ => Err(CUT_SHORT),
+    }
 }
 
 /// The varint at `at`, and its length.

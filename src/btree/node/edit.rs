@@ -2,10 +2,10 @@
 
 use super::cell::SIZE_MIN;
 use super::header::field;
-use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, header_start};
+use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut, u16_at};
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
 
 impl NodeMut<'_> {
     /// Formats the page as an empty node of type `kind` (page 1 keeps its file header; reserved
@@ -34,12 +34,16 @@ impl NodeMut<'_> {
         put_u16(self.bytes, header + field::CELL_COUNT, 0)?;
         put_u8(self.bytes, header + field::FRAGMENTS, 0)?;
         self.info.cells = 0;
+        self.info.drop_heads();
         self.info.free = (self.format.usable - self.info.pointers_end()) as u32;
         self.set_content(self.format.usable)
     }
 
-    /// Formats the page as `kind` and fills it with `cells`, in order, packed at the end of the
-    /// page, the first cell last in memory (as a fresh page grows).
+    /// Formats the page as `kind` and fills it with `cells`, each a part of `source`, in order,
+    /// packed at the end of the page, the first cell last in memory (as a fresh page grows).
+    ///
+    /// Cells that come from a page built like this lie in the source as they will lie here, each
+    /// right ahead of the one before it, so they are copied in runs.
     ///
     /// # Errors
     /// [`Error::Internal`] if they do not fit; the page is then not usable.
@@ -47,26 +51,42 @@ impl NodeMut<'_> {
         &mut self,
         number: PageNumber,
         kind: NodeKind,
-        cells: &mut dyn Iterator<Item = &[u8]>,
+        source: &[u8],
+        cells: &[Span],
     ) -> Result<()> {
         const FULL: Error = Error::Internal("cells do not fit on the page");
         self.initialize(number, kind);
         let header = self.info.header();
-        let mut pointer = usize::from(self.info.pointers);
+        let pointers = usize::from(self.info.pointers);
+        let pointers_end = pointers + 2 * cells.len();
+        let (front, body) = self.bytes.split_at_mut_checked(pointers_end).ok_or(FULL)?;
+        let (slots, _) = front.get_mut(pointers..).unwrap_or_default().as_chunks_mut();
+        let mut slots = slots.iter_mut();
         let mut content = self.format.usable;
-        let mut count = 0u16;
-        for cell in cells {
-            let size = cell.len().max(SIZE_MIN);
-            content = content.checked_sub(size).filter(|&at| at >= pointer + 2).ok_or(FULL)?;
-            write_cell(self.bytes, content, cell)?;
-            put_u16(self.bytes, pointer, content as u16)?;
-            pointer += 2;
-            count += 1;
+        let mut rest = cells;
+        while let [first, behind @ ..] = rest {
+            let mut low = first.start;
+            let joins = |cell: &&Span| {
+                let joined = cell.start.wrapping_add(cell.size) == low;
+                low = if joined { cell.start } else { low };
+                joined
+            };
+            let run = 1 + behind.iter().take_while(joins).count();
+            let piece = source.get(low as usize..first.range().end).ok_or(FULL)?;
+            let moved = content.checked_sub(piece.len()).filter(|&at| at >= pointers_end);
+            content = moved.ok_or(FULL)?;
+            slice_mut(body, content - pointers_end, piece.len())?.copy_from_slice(piece);
+            let (now, later) = rest.split_at_checked(run).ok_or(FULL)?;
+            for (cell, slot) in now.iter().zip(&mut slots) {
+                *slot = ((content as u32).wrapping_add(cell.start.wrapping_sub(low)) as u16)
+                    .to_be_bytes();
+            }
+            rest = later;
         }
-        put_u16(self.bytes, header + field::CELL_COUNT, count)?;
+        put_u16(self.bytes, header + field::CELL_COUNT, cells.len() as u16)?;
         self.set_content(content)?;
-        self.info.cells = count;
-        self.info.free = (content - pointer) as u32;
+        self.info.cells = cells.len() as u16;
+        self.info.free = (content - pointers_end) as u32;
         Ok(())
     }
 
@@ -91,6 +111,10 @@ impl NodeMut<'_> {
         slice_mut(self.bytes, pointer, behind + 2)?.copy_within(..behind, 2);
         put_u16(self.bytes, pointer, at as u16)?;
         self.info.free -= (size + 2) as u32;
+        if self.info.has_heads() {
+            let head = self.node().head_of_cell(cell);
+            self.info.insert_head(index, head);
+        }
         self.set_count(count + 1)
     }
 
@@ -102,9 +126,9 @@ impl NodeMut<'_> {
         if !self.info.parked.is_empty() {
             return Err(Error::Internal("a cell is parked"));
         }
-        let size = self.node().cell(index)?.size;
         let pointer = self.info.pointer_position(index);
-        let at = usize::from(u16_at(self.bytes, pointer)?);
+        let at = self.node().cell_position(index)?;
+        let size = self.node().size_at(at, self.info.layout)?;
         let count = usize::from(self.info.cells);
         if count == 1 {
             return self.reset_body();
@@ -117,6 +141,7 @@ impl NodeMut<'_> {
         let behind = 2 * (count - index - 1);
         slice_mut(self.bytes, pointer, behind + 2)?.copy_within(2.., 0);
         self.info.free = free as u32;
+        self.info.remove_head(index);
         self.set_count(count - 1)
     }
 
@@ -130,12 +155,17 @@ impl NodeMut<'_> {
     /// # Errors
     /// [`Error::Corrupt`] if the old cell does not lie within the content area.
     pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<()> {
-        let old = self.node().cell(index)?.size;
-        if old != cell.len().max(SIZE_MIN) {
+        let at = self.node().cell_position(index)?;
+        if self.node().size_at(at, self.info.layout)? != cell.len().max(SIZE_MIN) {
             return Err(Error::Internal("cells of different sizes"));
         }
-        let at = self.node().cell_position(index)?;
-        write_cell(self.bytes, at, cell)
+        write_cell(self.bytes, at, cell)?;
+        if self.info.has_heads() {
+            let head = self.node().head_of_cell(cell);
+            self.info.remove_head(index);
+            self.info.insert_head(index, head);
+        }
+        Ok(())
     }
 
     /// Replaces the child pointer of cell `index` (parked ones counted; `total_count()`: the
@@ -187,6 +217,11 @@ impl NodeMut<'_> {
         }
         let at = node.cell_position(index)? + cell.header + cell.local.len();
         put_u32(self.bytes, at, first.get())
+    }
+
+    /// Forgets the parked cells: they have gone elsewhere.
+    pub(crate) fn drop_parked(&mut self) {
+        self.info.parked.clear();
     }
 
     /// Takes the parked cells away from the page, to be put on another (balance deeper).

@@ -37,12 +37,14 @@ use super::store::PageFormat;
 mod cell;
 mod edit;
 mod header;
+mod heads;
 mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cell::Cell;
+pub(crate) use cell::{Cell, SIZE_MIN};
 pub(crate) use header::NodeKind;
+pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
 use cell::Layout;
 pub(crate) use header::{content_start, field};
@@ -61,7 +63,14 @@ pub(crate) struct NodeInfo {
     cells: u16,
     /// Free bytes: gap, free blocks, fragments (N3).
     free: u32,
+    /// Where the cell content begins, as the header says: every decoded cell is checked against
+    /// it, and the header may be on a line of memory that nothing else asks for.
+    content: u32,
     parked: Vec<ParkedCell>,
+    /// See [`heads`].
+    heads: Vec<u64>,
+    /// Searches of this node since it has no heads.
+    searches: u16,
 }
 
 impl PageInfo for NodeInfo {
@@ -69,6 +78,7 @@ impl PageInfo for NodeInfo {
     fn reset(&mut self) {
         self.ready = false;
         self.parked.clear();
+        self.drop_heads();
     }
 }
 
@@ -128,6 +138,7 @@ impl NodeInfo {
         self.cells = cells as u16;
         let free = space::measure(bytes, header, self.pointers_end(), format.usable, loose)?;
         self.free = free as u32;
+        self.content = content_start(bytes, header)? as u32;
         self.ready = true;
         Ok(())
     }
@@ -158,6 +169,22 @@ impl NodeInfo {
     }
 }
 
+/// Where a cell lies in a buffer of cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Its first byte.
+    pub(crate) start: u32,
+    /// Its bytes, padding included.
+    pub(crate) size: u32,
+}
+
+impl Span {
+    #[inline]
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.size as usize
+    }
+}
+
 /// Where the node's header begins on page `number`.
 #[inline]
 pub(crate) fn header_start(number: PageNumber) -> usize {
@@ -183,6 +210,14 @@ impl<'a> Node<'a> {
     #[inline]
     pub(crate) fn kind(&self) -> NodeKind {
         self.info.kind
+    }
+
+    /// Whether the page still says what it was found to be when it became ready. It does; but
+    /// asking fetches the line of memory with header and cell pointers, which is wanted soon,
+    /// while heads are being searched.
+    #[inline]
+    pub(crate) fn is_as_described(&self) -> bool {
+        self.bytes.get(self.info.header()) == Some(&self.info.kind.byte())
     }
 
     /// Whether the page is a leaf.
@@ -230,15 +265,102 @@ impl<'a> Node<'a> {
     #[inline]
     pub(crate) fn cell(&self, index: usize) -> Result<Cell<'a>> {
         let at = self.cell_position(index)?;
-        if at < content_start(self.bytes, self.info.header())? {
+        self.cell_at(at)
+    }
+
+    /// The cell that begins at `at`, decoded.
+    #[inline(always)]
+    fn cell_at(&self, at: usize) -> Result<Cell<'a>> {
+        if at < self.info.content as usize {
             return Err(Error::corrupt("cell outside of the content area"));
         }
-        let room = self.bytes.get(at..self.format.usable);
-        let cell = cell::decode(room.unwrap_or_default(), self.info.layout, self.format)?;
-        if at + cell.size > self.format.usable {
+        let room = self.bytes.get(at..self.format.usable).unwrap_or_default();
+        let cell = cell::decode(room, self.info.layout, self.format)?;
+        if cell.size > room.len() {
             return Err(Error::corrupt("cell reaches beyond the page"));
         }
         Ok(cell)
+    }
+
+    /// Lists the cells of the body, whose places become positions in a buffer when `base` is added.
+    #[inline(always)]
+    fn list_cells(&self, layout: Layout, base: usize, cells: &mut Vec<Span>) -> Result<()> {
+        let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
+        let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
+        let first = cells.len();
+        cells.resize(first + pointers.len(), Span { start: 0, size: 0 });
+        let spans = cells.get_mut(first..).unwrap_or_default();
+        for (pointer, span) in pointers.iter().zip(spans) {
+            let at = usize::from(u16::from_be_bytes(*pointer));
+            let size = self.size_at(at, layout)?;
+            *span = Span { start: base.wrapping_add(at) as u32, size: size as u32 };
+        }
+        Ok(())
+    }
+
+    /// The bytes that the cell at `at` takes on the page.
+    #[inline(always)]
+    fn size_at(&self, at: usize, layout: Layout) -> Result<usize> {
+        if at < self.info.content as usize {
+            return Err(Error::corrupt("cell outside of the content area"));
+        }
+        let room = self.bytes.get(at..self.format.usable).unwrap_or_default();
+        cell::size(room, layout, self.format)
+    }
+
+    /// The payload of cell `index` of the body if the cell is of the usual sort: all of it is on
+    /// the page. Faster than [`Node::cell`], which knows the others.
+    #[inline]
+    pub(crate) fn quick_payload(&self, index: usize) -> Option<&'a [u8]> {
+        let at = self.cell_position(index).ok()?;
+        if at < self.info.content as usize {
+            return None;
+        }
+        let room = self.bytes.get(at..self.format.usable)?;
+        let extent = cell::quick_extent(room, self.info.layout, self.format)?;
+        room.get(extent.header..extent.end())
+    }
+
+    /// Key and payload of cell `index` of the body, for cells as [`Node::quick_payload`] takes them;
+    /// the key is 0 in byte-string trees.
+    #[inline]
+    pub(crate) fn quick_entry(&self, index: usize) -> Option<(i64, &'a [u8])> {
+        let at = self.cell_position(index).ok()?;
+        if at < self.info.content as usize {
+            return None;
+        }
+        let room = self.bytes.get(at..self.format.usable)?;
+        cell::quick_entry(room, self.info.layout, self.format)
+    }
+
+    /// Copies the cells to the end of `bytes`, parked ones included, and lists in `cells` where
+    /// each is, in order. The content area is copied as it is, so what lies together on the page
+    /// lies together in `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a cell does not lie within the content area; [`Error::NoMemory`].
+    pub(crate) fn gather(&self, bytes: &mut Vec<u8>, cells: &mut Vec<Span>) -> Result<()> {
+        let content = (self.info.content as usize).min(self.format.usable);
+        let body = self.bytes.get(content..self.format.usable).unwrap_or_default();
+        bytes.try_reserve(body.len()).map_err(|_| Error::NoMemory)?;
+        cells.try_reserve(self.total_count()).map_err(|_| Error::NoMemory)?;
+        // Added to a position on the page, this gives the position in `bytes`.
+        let base = bytes.len().wrapping_sub(content);
+        bytes.extend_from_slice(body);
+        let first = cells.len();
+        // Written out so that each loop is compiled for the fields that its cells have.
+        match self.info.layout {
+            Layout::TABLE_LEAF => self.list_cells(Layout::TABLE_LEAF, base, cells)?,
+            Layout::INDEX_LEAF => self.list_cells(Layout::INDEX_LEAF, base, cells)?,
+            layout => self.list_cells(layout, base, cells)?,
+        }
+        for parked in &self.info.parked {
+            bytes.try_reserve(parked.bytes.len()).map_err(|_| Error::NoMemory)?;
+            let span = Span { start: bytes.len() as u32, size: parked.bytes.len() as u32 };
+            bytes.extend_from_slice(&parked.bytes);
+            cells.insert((first + parked.index).min(cells.len()), span);
+        }
+        Ok(())
     }
 
     /// The raw bytes of cell `index` counted with the parked ones: as many as it takes on the
@@ -256,8 +378,9 @@ impl<'a> Node<'a> {
                 body -= 1;
             }
         }
-        let size = self.cell(body)?.size;
-        crate::format::bytes::slice(self.bytes, self.cell_position(body)?, size)
+        let at = self.cell_position(body)?;
+        let size = self.size_at(at, self.info.layout)?;
+        crate::format::bytes::slice(self.bytes, at, size)
     }
 
     /// The key of cell `index` of an integer tree; touches as few bytes as possible (hot path).

@@ -237,7 +237,7 @@ impl NodeMut<'_> {
                 return Err(Error::corrupt("cell outside of the content area"));
             }
             let tail = saved.get(at.saturating_sub(origin)..).unwrap_or_default();
-            let size = cell::decode(tail, self.info.layout, self.format)?.size;
+            let size = cell::size(tail, self.info.layout, self.format)?;
             let start = end.checked_sub(size).filter(|&start| start >= pointers_end);
             end = start.ok_or(Error::corrupt("cells overlap"))?;
             slice_mut(self.bytes, end, size)?.copy_from_slice(slice(tail, 0, size)?);
@@ -253,6 +253,7 @@ impl NodeMut<'_> {
 
     /// Stores where the cell content begins; 65536 wraps to the 0 that stands for it.
     pub(super) fn set_content(&mut self, content: usize) -> Result<()> {
+        self.info.content = content as u32;
         put_u16(self.bytes, self.info.header() + field::CONTENT, content as u16)
     }
 }

@@ -312,20 +312,41 @@ fn rebuilding_packs_the_first_cell_last() {
         let cells: Vec<Vec<u8>> =
             (0..20).map(|key| table_leaf(key, key as usize, &sheet.format)).collect();
         let kind = NodeKind::new(13).unwrap();
-        sheet.edit().rebuild(number, kind, &mut cells.iter().map(Vec::as_slice)).unwrap();
+        let (source, spans) = buffer_of(&cells, number == ONE);
+        sheet.edit().rebuild(number, kind, &source, &spans).unwrap();
         sheet.check();
         assert_eq!(sheet.node().cell_position(0), Ok(1020));
         assert_eq!(sheet.space().1, 0);
         for (index, cell) in cells.iter().enumerate() {
             assert_eq!(sheet.node().cell_bytes(index), Ok(cell.as_slice()));
         }
-        let large = vec![1; 600];
-        let mut too_much = [large.as_slice(), &large].into_iter();
+        let (mut bytes, mut gathered) = (vec![7; 3], Vec::new());
+        sheet.node().gather(&mut bytes, &mut gathered).unwrap();
+        let again: Vec<&[u8]> = gathered.iter().map(|span| &bytes[span.range()]).collect();
+        assert_eq!(again, cells);
+        let (source, spans) = buffer_of(&[vec![1; 600], vec![1; 600]], false);
         assert!(matches!(
-            sheet.edit().rebuild(number, kind, &mut too_much),
+            sheet.edit().rebuild(number, kind, &source, &spans),
             Err(Error::Internal(_))
         ));
     }
+}
+
+/// The cells in one buffer, in order, or the last one first as they stand on a page.
+fn buffer_of(cells: &[Vec<u8>], as_on_page: bool) -> (Vec<u8>, Vec<Span>) {
+    let mut bytes = Vec::new();
+    let mut place = |cell: &Vec<u8>| {
+        bytes.extend_from_slice(cell);
+        Span { start: (bytes.len() - cell.len()) as u32, size: cell.len() as u32 }
+    };
+    let spans = if as_on_page {
+        let mut spans: Vec<Span> = cells.iter().rev().map(&mut place).collect();
+        spans.reverse();
+        spans
+    } else {
+        cells.iter().map(&mut place).collect()
+    };
+    (bytes, spans)
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! Heads: the keys of a node, or what they begin with, side by side beside the page.
+//!
+//! A binary search over the cells themselves touches two places of memory per step, the cell
+//! pointer and then the cell, and decodes each key it meets. The head of a key is a number that
+//! orders as the keys do: an integer key with its sign bit inverted, or the first eight bytes of a
+//! byte string, filled up with zeros. The heads of a node take few lines of memory, and most steps
+//! are decided by them alone.
+//!
+//! Invariant H1: either there are no heads, or one for each cell of the body, in order.
+//!
+//! They are made when a node has been searched often enough for it to pay, and kept up to date from
+//! then on as cells come and go, until the node is laid out anew.
+
+use super::{Node, NodeInfo, cell};
+use crate::error::Result;
+
+/// Searches after which heads are made: one for this many cells. Making the heads of a leaf costs
+/// about as much as one search that misses the processor's caches at every probe; but between two
+/// balances of a page in random inserts there are hardly more than one or two searches.
+const CELLS_PER_SEARCH: usize = 8;
+
+/// Up to this many heads are counted through instead of bisected: what a bisection loads next
+/// depends on what it loaded last, so it waits for memory once for each line that it touches.
+const COUNTED_MAX: usize = 64;
+
+/// The number of heads below `head`: the place of that among them.
+#[inline]
+pub(crate) fn place_of(head: u64, heads: &[u64]) -> usize {
+    if heads.len() <= COUNTED_MAX {
+        heads.iter().map(|&other| usize::from(other < head)).sum()
+    } else {
+        heads.partition_point(|&other| other < head)
+    }
+}
+
+/// Stands for more searches than are counted: heads are not made any more.
+const NEVER: u16 = u16::MAX;
+
+/// The head of an integer key.
+#[inline]
+pub(crate) fn head_of_integer(key: i64) -> u64 {
+    (key as u64) ^ 1 << 63
+}
+
+/// The head of a byte string. Different heads order as the strings; strings with equal ones must
+/// be compared.
+#[inline]
+pub(crate) fn head_of_bytes(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => key
+            .iter()
+            .zip([56, 48, 40, 32, 24, 16, 8])
+            .fold(0, |head, (&byte, shift)| head | u64::from(byte) << shift),
+    }
+}
+
+impl NodeInfo {
+    /// Whether the next search should make heads first. Counts the searches.
+    #[inline]
+    pub(crate) fn wants_heads(&mut self) -> bool {
+        if !self.heads.is_empty() || self.searches == NEVER {
+            return false;
+        }
+        self.searches += 1;
+        usize::from(self.searches) * CELLS_PER_SEARCH > usize::from(self.cells)
+    }
+
+    /// Forgets the heads: the cells are others now.
+    #[inline]
+    pub(super) fn drop_heads(&mut self) {
+        self.heads.clear();
+        self.searches = 0;
+    }
+
+    /// Takes over the heads that were made for this node (H1). If one could not be made there will
+    /// be none, so that a search meets damage only where it looks.
+    pub(crate) fn set_heads(&mut self, heads: Vec<u64>) {
+        self.heads = heads;
+        if self.heads.len() != usize::from(self.cells) {
+            self.heads.clear();
+            self.searches = NEVER;
+        }
+    }
+
+    /// The memory of earlier heads.
+    pub(crate) fn take_heads(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.heads)
+    }
+
+    /// A cell with this head was put at `index` (H1). Without memory there are no heads.
+    #[inline]
+    pub(super) fn insert_head(&mut self, index: usize, head: Option<u64>) {
+        match head {
+            Some(head) if index <= self.heads.len() && self.heads.try_reserve(1).is_ok() => {
+                self.heads.insert(index, head);
+            }
+            _ => self.drop_heads(),
+        }
+    }
+
+    /// The cell at `index` was taken out (H1).
+    #[inline]
+    pub(super) fn remove_head(&mut self, index: usize) {
+        if index < self.heads.len() {
+            self.heads.remove(index);
+        }
+    }
+
+    /// Whether there are heads.
+    #[inline]
+    pub(super) fn has_heads(&self) -> bool {
+        !self.heads.is_empty()
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The heads of all cells; empty if there are none.
+    #[inline]
+    pub(crate) fn heads(&self) -> &'a [u64] {
+        &self.info.heads
+    }
+
+    /// Fills `heads` with the heads of all cells, up to the first broken one.
+    pub(crate) fn make_heads(&self, heads: &mut Vec<u64>) {
+        heads.clear();
+        if heads.try_reserve(self.cell_count()).is_err() {
+            return;
+        }
+        let integers = self.kind().has_integer_keys();
+        heads.extend((0..self.cell_count()).map_while(|index| match integers {
+            true => self.integer_key(index).ok().map(head_of_integer),
+            false => self.key_start(index).ok().map(head_of_bytes),
+        }));
+    }
+
+    /// The key of cell `index` of a byte-string tree, or the part of it that is on the page.
+    #[inline]
+    fn key_start(&self, index: usize) -> Result<&'a [u8]> {
+        match self.quick_payload(index) {
+            Some(key) => Ok(key),
+            None => Ok(self.cell(index)?.local_key()),
+        }
+    }
+
+    /// The head of the cell in `bytes`, as it stands on this node; `None` if it is broken.
+    #[inline]
+    pub(super) fn head_of_cell(&self, bytes: &[u8]) -> Option<u64> {
+        if self.kind().has_integer_keys() {
+            return cell::integer_key(bytes, self.info.layout).ok().map(head_of_integer);
+        }
+        let cell = cell::decode(bytes, self.info.layout, self.format).ok()?;
+        Some(head_of_bytes(cell.local_key()))
+    }
+}
