@@ -185,8 +185,15 @@ impl<X: PageInfo> Pager<X> {
         while self.cache.len() >= limit {
             match self.cache.oldest_clean() {
                 Some(frame) => self.cache.remove(frame),
-                None if !self.may_spill() || !self.spill()? => return Ok(()),
-                None => {}
+                None if !self.may_spill() => return Ok(()),
+                None => match self.spill() {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    // A reader in the way is no reason to fail a change half-way: the cache grows
+                    // until it leaves. Pages without a database header keep to the limit.
+                    Err(Error::Busy) if !self.header_ignored => return Ok(()),
+                    Err(error) => return Err(error),
+                },
             }
             self.counters.recycled += 1;
         }

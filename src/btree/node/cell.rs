@@ -206,8 +206,8 @@ impl QuickExtent {
     }
 }
 
-/// Where the parts of the cell at the start of `bytes` are. `None` if the cell is of another sort, or so near the end of the page that it takes a closer
-/// look.
+/// Where the parts of the cell at the start of `bytes` are. `None` if the cell is of another sort,
+/// or so near the end of the page that it takes a closer look.
 #[inline(always)]
 pub(super) fn quick_extent(
     bytes: &[u8],
