@@ -1,6 +1,7 @@
 //! Gather up to three siblings, spread their cells again, rewrite.
 //!
-//! First everything is read and copied and the outcome is computed ([`Workspace`], [`Plan`]); then pages are allocated, filled, and hung under the parent.
+//! First everything is read and copied and the outcome is computed ([`Workspace`], [`Plan`]); then
+//! pages are allocated, filled, and hung under the parent.
 
 use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};

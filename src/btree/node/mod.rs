@@ -321,8 +321,8 @@ impl<'a> Node<'a> {
         room.get(extent.header..extent.end())
     }
 
-    /// Key and payload of cell `index` of the body, for cells as [`Node::quick_payload`] takes them;
-    /// the key is 0 in byte-string trees.
+    /// Key and payload of cell `index` of the body, for cells as [`Node::quick_payload`] takes
+    /// them; the key is 0 in byte-string trees.
     #[inline]
     pub(crate) fn quick_entry(&self, index: usize) -> Option<(i64, &'a [u8])> {
         let at = self.cell_position(index).ok()?;
