@@ -38,4 +38,4 @@ mod tcl;
 
 pub use btree::{Btree, CursorId, Key, Options, TABLE, TransactionKind};
 pub use error::{Error, Result};
-pub use os::{MemoryVfs, UnixVfs};
+pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};

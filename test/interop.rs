@@ -119,7 +119,7 @@ const STOCK_SCRIPT: &str = "
     WITH RECURSIVE n(i) AS (VALUES(2) UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
         INSERT INTO x SELECT i, hex(randomblob(abs(random()) % 60)) FROM n;
     WITH RECURSIVE n(i) AS (VALUES(2) UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
-        INSERT INTO w SELECT 'key ' || (i * 7919 % 100003), randomblob(i % 90) FROM n;
+        INSERT OR IGNORE INTO w SELECT 'key ' || (i * 7919 % 100003), randomblob(i % 90) FROM n;
     INSERT INTO plain VALUES(-1, randomblob(70000)), (9223372036854775807, randomblob(9000)),
         (-9223372036854775808, randomblob(5000));
     UPDATE w SET v = randomblob(20000) WHERE k LIKE '%77';

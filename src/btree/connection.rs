@@ -12,7 +12,7 @@ use crate::pager::{
 
 use super::cursor::{CursorId, CursorTable};
 use super::store::{PageFormat, Store};
-use super::transaction::FailedChange;
+use super::transaction::{FailedChange, NewRoot};
 use super::{Options, PageDetails, Transaction};
 
 /// A connection to one database.
@@ -25,6 +25,8 @@ pub struct Btree {
     pub(super) read_ends_with_cursors: bool,
     /// Transaction invariant T3.
     pub(super) failed: Option<FailedChange>,
+    /// Transaction invariant T4.
+    pub(super) new_roots: Vec<NewRoot>,
     /// Page size, reserved bytes and vacuum kind cannot be chosen any more.
     pub(super) page_size_fixed: bool,
     /// They were fixed on request, not by the database having pages.
@@ -84,6 +86,7 @@ impl Btree {
             transaction: Transaction::None,
             read_ends_with_cursors: false,
             failed: None,
+            new_roots: Vec::new(),
             page_size_fixed,
             page_size_fixed_by_caller: false,
             vacuum_choice: None,

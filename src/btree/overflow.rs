@@ -170,28 +170,37 @@ impl Store {
     }
 
     /// The numbers of the pages of the chain for a tail of `length` bytes.
+    #[cfg(test)]
+    fn overflow_chain(&mut self, first: PageNumber, length: usize) -> Result<Vec<PageNumber>> {
+        let mut pages = Vec::new();
+        self.list_overflow_chain(first, length, &mut pages).map(|()| pages)
+    }
+
+    /// Appends the numbers of the pages of the chain for a tail of `length` bytes to `pages`,
+    /// which is empty. After an error of reading the last one there is the page it struck.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the chain is too short or leaves the database; those of the pager.
-    pub(crate) fn overflow_chain(
+    pub(crate) fn list_overflow_chain(
         &mut self,
         first: PageNumber,
         length: usize,
-    ) -> Result<Vec<PageNumber>> {
+        pages: &mut Vec<PageNumber>,
+    ) -> Result<()> {
         let count = self.chain_length(length)?;
-        let mut pages = Vec::new();
         pages.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
         let mut number = first.get();
         while pages.len() < count {
-            let page = self.chain_page(number)?;
+            let page = self.chain_page(number).map_err(|error| error.on_page(number))?;
             pages.push(page);
             if pages.len() < count {
                 let mark = self.pager.mark();
-                number = self.next_in_chain(page)?.0;
+                let next = self.next_in_chain(page);
                 self.pager.release(mark);
+                number = next?.0;
             }
         }
-        Ok(pages)
+        Ok(())
     }
 
     /// Reads which page comes behind `page`. Transiently pins it.

@@ -34,7 +34,8 @@ impl Btree {
             return Err(Error::Locked);
         }
         let kind = NodeKind::new(flags & KNOWN_FLAGS).unwrap_or_default().as_leaf();
-        self.change(|btree| {
+        self.reserve_new_root()?;
+        let root = self.change(|btree| {
             if !btree.store.has_pointer_map() {
                 let (root, page) = btree.store.allocate_page(None)?;
                 btree.store.node_mut(page).initialize(root, kind);
@@ -42,7 +43,9 @@ impl Btree {
             }
             btree.save_all_cursors();
             btree.store.create_root_in_order(kind)
-        })
+        })?;
+        self.note_new_root(root);
+        Ok(root)
     }
 
     /// Removes the tree at `root` with all its pages; table 1 is only emptied, and has integer
@@ -59,7 +62,8 @@ impl Btree {
             return Err(Error::Locked);
         }
         let root = self.checked_root(root)?;
-        self.change(|btree| {
+        self.reserve_new_root()?;
+        let moved = self.change(|btree| {
             let store = &mut btree.store;
             store.clear_tree(root)?;
             if root == PageNumber::ONE {
@@ -74,7 +78,11 @@ impl Btree {
             }
             store.free_page(root, None)?;
             Ok(None)
-        })
+        })?;
+        if moved.is_some() {
+            self.note_new_root(root);
+        }
+        Ok(moved)
     }
 
     /// Removes all entries of the tree at `root`, which stays, and returns how many there were.

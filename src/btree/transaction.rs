@@ -17,6 +17,8 @@
 //!   last cursor is closed.
 //! * T3: once a change has failed half-way, every further change and the commit repeat its error
 //!   until what it did is rolled back (`failed`).
+//! * T4: a root that became that of another tree in this transaction is in `new_roots`. Rolling
+//!   that back takes the tree from its cursors, whatever the page looks like then.
 
 use std::path::Path;
 
@@ -44,6 +46,14 @@ pub(super) struct FailedChange {
     /// Its error.
     error: Error,
     /// Savepoints that were open: rolling one of them back undoes the change.
+    savepoints: usize,
+}
+
+/// A page that became the root of a tree in this transaction (T4).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewRoot {
+    root: PageNumber,
+    /// Savepoints that were open: rolling one of them back undoes it.
     savepoints: usize,
 }
 
@@ -315,6 +325,7 @@ impl Btree {
     /// The transaction is over: it becomes a read transaction if cursors are open, else none.
     fn finish_transaction(&mut self) {
         self.failed = None;
+        self.new_roots.clear();
         if self.transaction == Transaction::None {
             return;
         }
@@ -344,6 +355,7 @@ impl Btree {
                 cursor.fail(&mut self.store, fault);
             }
         }
+        self.fail_cursors_of_new_roots(None);
         self.let_cursors_go();
         self.let_page_one_go();
         let result = self.store.pager.rollback();
@@ -351,6 +363,34 @@ impl Btree {
         let resumed = self.resume_after_rollback();
         self.finish_transaction();
         result.and(resumed)
+    }
+
+    /// Makes room for noting one more root, so that [`Btree::note_new_root`] cannot fail.
+    ///
+    /// # Errors
+    /// [`NoMemory`](Error::NoMemory).
+    pub(super) fn reserve_new_root(&mut self) -> Result<()> {
+        self.new_roots.try_reserve(1).map_err(|_| Error::NoMemory)
+    }
+
+    /// Notes that `root` is the root of another tree than before (T4).
+    pub(super) fn note_new_root(&mut self, root: PageNumber) {
+        let savepoints = self.store.pager.savepoint_count();
+        self.new_roots.push(NewRoot { root, savepoints });
+    }
+
+    /// Makes the cursors unusable whose tree goes with the rollback of savepoint `index`, or of
+    /// all (T4).
+    fn fail_cursors_of_new_roots(&mut self, index: Option<usize>) {
+        let fault = Error::Abort("the tree of the cursor was rolled back");
+        let undone = |new: &NewRoot| index.is_none_or(|index| index < new.savepoints);
+        for (_, cursor) in self.cursors.iter_mut() {
+            let is_gone = |new: &NewRoot| new.root == cursor.root && undone(new);
+            if self.new_roots.iter().any(is_gone) {
+                cursor.fail(&mut self.store, fault);
+            }
+        }
+        self.new_roots.retain(|new| !undone(new));
     }
 
     /// Saves every cursor and lets go of its pages: nothing may be held over a rollback.
@@ -475,6 +515,9 @@ impl Btree {
             if let Some(failed) = &mut self.failed {
                 failed.savepoints = failed.savepoints.min(index);
             }
+            for new in &mut self.new_roots {
+                new.savepoints = new.savepoints.min(index);
+            }
         }
         Ok(())
     }
@@ -489,6 +532,7 @@ impl Btree {
         if !self.is_writing() || index.is_some_and(|index| index >= open) {
             return Ok(());
         }
+        self.fail_cursors_of_new_roots(index);
         self.let_cursors_go();
         self.let_page_one_go();
         let result = self.store.pager.rollback_savepoint(index);

@@ -230,6 +230,11 @@ impl File for MemoryFile {
         let files = disk.files.lock();
         Ok(!files.get(path).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
     }
+
+    /// The address of what all handles of the file share.
+    fn identity(&self) -> Option<(u64, u64)> {
+        Some((0, Arc::as_ptr(&self.inode).addr() as u64))
+    }
 }
 
 impl Drop for MemoryFile {

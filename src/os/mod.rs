@@ -24,11 +24,14 @@ use crate::error::Result;
 
 mod lock_state;
 mod memory;
+mod pending;
 pub mod simulate;
 mod unix;
+pub mod write_behind;
 
 pub use memory::MemoryVfs;
 pub use unix::UnixVfs;
+pub use write_behind::{WriteBehind, WriteBehindVfs};
 
 /// A place where files live.
 pub trait Vfs: Send + Sync + fmt::Debug {
@@ -172,7 +175,13 @@ pub trait File: Send + fmt::Debug {
         None
     }
 
-    /// Tells a layer that reorders operations what these bytes mean; others ignore it.
+    /// Which file this is, whatever its names: two numbers that differ from those of every other
+    /// file that is open. `None` if the disk has no such numbers.
+    fn identity(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Tells a layer that delays operations what it cannot see from the calls; others ignore it.
     fn hint(&mut self, _hint: Hint<'_>) {}
 }
 
@@ -207,6 +216,8 @@ pub enum OpenKind {
     TemporaryJournal,
     /// The undo file of savepoints.
     SubJournal,
+    /// Not said: the file is opened by its name only. Treated with the care that a journal needs.
+    Plain,
 }
 
 /// The access that is wanted.
@@ -269,4 +280,9 @@ pub enum Hint<'a> {
     JoinSuperJournal(&'a Path),
     /// The writes that follow undo others (`true`), until the next such hint (`false`).
     Undoing(bool),
+    /// The first sync from here on also makes the file's entry in this directory durable; the
+    /// path is that of a file in it.
+    OpenDirectory(&'a Path),
+    /// Every sync from here on is the strongest of the platform, or as it asks to be.
+    FullSync(bool),
 }

@@ -1,10 +1,11 @@
 //! Beginning to write: the reserved lock, the memory of the transaction, its journal.
 
+use super::fetch::stamp_of;
 use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
-use super::{JournalMode, PageInfo, Pager, Stamp};
+use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
@@ -98,16 +99,35 @@ impl<X: PageInfo> Pager<X> {
 
     fn lock_for_writing(&mut self, exclusive: bool) -> Result<()> {
         if self.no_read_lock && self.file.lock_level() == LockLevel::None {
-            self.lock_patiently(LockLevel::Shared)?;
-            self.lock_at_once(LockLevel::Reserved)?;
-            // Without a lock so far, the cache may be older than the file.
-            let image = self.image;
-            if self.validate_cache()? {
-                self.image = image;
-            }
+            self.lock_after_reading_without()?;
         }
         self.lock_at_once(LockLevel::Reserved)?;
         if exclusive { self.lock_patiently(LockLevel::Exclusive) } else { Ok(()) }
+    }
+
+    /// Takes the lock for a reader that held none so far. In the meantime somebody may have written
+    /// and even died: a hot journal must not be overwritten by ours, and the cache may be older
+    /// than the file.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if pages are held that are not true any more: the reader must begin anew.
+    fn lock_after_reading_without(&mut self) -> Result<()> {
+        self.lock_patiently(LockLevel::Shared)?;
+        let recovered = self.resolve_journal()?;
+        self.lock_patiently(LockLevel::Shared)?;
+        self.lock_at_once(LockLevel::Reserved)?;
+        if recovered {
+            self.stamp = [0xff; 16]; // What was read beside the journal is not to be trusted.
+        }
+        let is_old = stamp_of(&self.peek_header()?) != self.stamp;
+        if is_old && self.cache.pinned() > 0 {
+            return Err(Error::Busy);
+        }
+        let image = self.image;
+        if self.validate_cache()? {
+            self.image = image;
+        }
+        Ok(())
     }
 
     fn prepare_transaction(&mut self, open_journal: bool) -> Result<()> {
@@ -177,6 +197,8 @@ impl<X: PageInfo> Pager<X> {
             original_pages: self.transaction.original_pages,
             endless: !durable || device.safe_append,
             limit,
+            // As long as the lock is kept nobody else can have deleted the file.
+            name_durable: self.locking_mode == LockingMode::Exclusive && self.journal_name_durable,
         };
         if limit.is_some_and(|limit| limit < u64::from(setup.sector)) {
             return Err(Error::Full);

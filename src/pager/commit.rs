@@ -229,6 +229,8 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         if let Some(journal) = self.transaction.journal.take() {
+            let stays = matches!(mode, JournalMode::Persist | JournalMode::Truncate);
+            self.journal_name_durable = stays && journal.is_name_durable();
             self.journal_buffer = journal.close();
         }
         Ok(())

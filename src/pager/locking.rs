@@ -56,6 +56,7 @@ impl<X: PageInfo> Pager<X> {
             return;
         }
         self.counter_raised = false;
+        self.journal_name_durable = false;
         let level = if level == LockLevel::Shared { level } else { LockLevel::None };
         self.lock_unknown = self.file.unlock(level).is_err();
     }

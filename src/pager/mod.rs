@@ -191,6 +191,8 @@ pub struct Pager<X: PageInfo> {
     count_trusted: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
+    /// The journal file that the last transaction left has a durable directory entry.
+    journal_name_durable: bool,
     /// Bytes 24 to 39 of the file as last read or written.
     stamp: Stamp,
 
@@ -261,6 +263,7 @@ impl<X: PageInfo> Pager<X> {
             size_known: false,
             count_trusted: false,
             counter_raised: false,
+            journal_name_durable: false,
             stamp: Stamp::default(),
             cache_size: options.cache_size,
             locking_mode: if is_file { LockingMode::Normal } else { LockingMode::Exclusive },

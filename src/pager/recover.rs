@@ -108,13 +108,13 @@ impl<X: PageInfo> Pager<X> {
 
 /// Hot journals.
 impl<X: PageInfo> Pager<X> {
-    /// Looks for a hot journal and rolls it back. The lock is what it was afterwards.
-    fn resolve_journal(&mut self) -> Result<()> {
-        let Some(path) = self.journal_path.take() else { return Ok(()) };
+    /// Looks for a hot journal and rolls it back. The lock is what it was afterwards. Returns
+    /// whether there was one.
+    pub(super) fn resolve_journal(&mut self) -> Result<bool> {
+        let Some(path) = self.journal_path.take() else { return Ok(false) };
         let result = match self.is_possibly_hot(&path) {
-            Ok(true) => self.recover(&path),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
+            Ok(true) => self.recover(&path).map(|()| true),
+            unneeded => unneeded,
         };
         self.journal_path = Some(path);
         result

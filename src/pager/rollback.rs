@@ -72,7 +72,7 @@ impl<X: PageInfo> Pager<X> {
         self.prepare_scratch(page_size + 8)?;
         self.revive_journal()?;
         if let Some(journal) = &mut self.transaction.journal {
-            journal.flush()?;
+            journal.flush_for_rollback()?;
             play_back(journal, &mut *self.file, &mut self.scratch)?;
         }
         self.set_file_length(self.transaction.original_pages)?;

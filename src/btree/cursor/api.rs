@@ -346,7 +346,22 @@ impl Btree {
     /// # Errors
     /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
     pub fn overflow_pages(&mut self, cursor: CursorId) -> Result<Vec<PageNumber>> {
-        self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store))
+        let mut pages = Vec::new();
+        self.list_overflow_pages(cursor, &mut pages)?;
+        Ok(pages)
+    }
+
+    /// The same, appended to `pages`, which is empty. After [`Io`](Error::Io) the last one there
+    /// is the page that could not be read.
+    ///
+    /// # Errors
+    /// As [`Btree::overflow_pages`].
+    pub fn list_overflow_pages(
+        &mut self,
+        cursor: CursorId,
+        pages: &mut Vec<PageNumber>,
+    ) -> Result<()> {
+        self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store, pages))
     }
 
     /// All open cursors, the most recently opened first.
@@ -390,15 +405,14 @@ impl Cursor {
     }
 
     fn info(&self, store: &Store, up: usize) -> Result<CursorInfo> {
+        // The child of a page 1 without cells counts as a root.
+        let root = self.root_levels(store) - 1;
         let at = (self.path.len().checked_sub(up + 1))
+            .filter(|&at| at >= root)
             .ok_or(Error::State("no page that many levels above the cursor"))?;
         let level = self.path[at];
         let node = store.node(level.page);
-        let parent = match at.checked_sub(1).map(|above| self.path[above].page) {
-            // The child of a page 1 without cells counts as a root.
-            Some(parent) if store.node(parent).cell_count() > 0 => store.pager.number(parent).get(),
-            _ => 0,
-        };
+        let parent = if at > root { store.pager.number(self.path[at - 1].page).get() } else { 0 };
         let mut info = CursorInfo {
             page: store.pager.number(level.page).get(),
             index: level.index as u32,

@@ -112,10 +112,19 @@ impl Cursor {
         Ok(store.node(root.page).kind())
     }
 
+    /// Levels of the path that count as the root: two if page 1 has no cells and the path goes on
+    /// to its only child, else one.
+    pub(super) fn root_levels(&self, store: &Store) -> usize {
+        match self.path.as_slice() {
+            [root, _, ..] if store.node(root.page).cell_count() == 0 => 2,
+            _ => 1,
+        }
+    }
+
     /// Puts the cursor where a write leaves it: on cell 0 of the root, without looking for it
     /// (or, under a page 1 without cells, on cell 0 of its only child).
     pub(super) fn park(&mut self, store: &mut Store) -> Result<()> {
-        self.to_root(store)?;
+        self.go_to_root(store)?;
         self.position = Position::Parked;
         Ok(())
     }

@@ -155,15 +155,19 @@ impl Cursor {
         self.read_whole(store, Part::Key)
     }
 
-    /// The overflow pages of the entry, in chain order.
-    pub(super) fn overflow_pages(&self, store: &mut Store) -> Result<Vec<PageNumber>> {
+    /// Appends the overflow pages of the entry to `pages`, in chain order.
+    pub(super) fn overflow_pages(
+        &self,
+        store: &mut Store,
+        pages: &mut Vec<PageNumber>,
+    ) -> Result<()> {
         let cell = self.cell(store)?;
         let (first, length) = (cell.overflow, cell.payload as usize - cell.local.len());
         if first == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.check_payload_fits(store)?;
         let first = store.checked_number(first)?;
-        store.overflow_chain(first, length)
+        store.list_overflow_chain(first, length, pages)
     }
 }

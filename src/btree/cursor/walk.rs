@@ -10,7 +10,7 @@ use super::{Cursor, DEPTH_MAX, Level, Position};
 
 impl Cursor {
     /// Goes to the root, or to its only child if it has no cells (page 1 only).
-    pub(in crate::btree) fn to_root(&mut self, store: &mut Store) -> Result<()> {
+    pub(in crate::btree) fn go_to_root(&mut self, store: &mut Store) -> Result<()> {
         if self.path.is_empty() {
             self.hold_root(store)?;
         }
@@ -97,7 +97,7 @@ impl Cursor {
             return Err(error);
         }
         self.position = Position::Nowhere;
-        self.to_root(store)
+        self.go_to_root(store)
     }
 
     /// Steps to the next entry if that is on the same leaf: the usual step, which touches nothing
@@ -167,8 +167,8 @@ impl Cursor {
         match result {
             Ok(true) => self.position = Position::OnEntry,
             Ok(false) => {
-                self.truncate(store, 1);
-                if let Some(root) = self.path.first_mut() {
+                self.truncate(store, self.root_levels(store));
+                if let Some(root) = self.path.last_mut() {
                     root.index = match off {
                         Position::OffEnd => store.node(root.page).cell_count(),
                         _ => 0,
@@ -194,7 +194,7 @@ impl Cursor {
             return Ok(true);
         }
         loop {
-            if self.path.len() == 1 {
+            if self.path.len() <= self.root_levels(store) {
                 return Ok(false);
             }
             self.truncate(store, self.path.len() - 1);
@@ -232,7 +232,7 @@ impl Cursor {
                 }
                 return Ok(true);
             }
-            if self.path.len() == 1 {
+            if self.path.len() <= self.root_levels(store) {
                 return Ok(false);
             }
             self.truncate(store, self.path.len() - 1);
@@ -241,12 +241,20 @@ impl Cursor {
 
     /// Counts the entries of the tree by visiting every page; the position is lost.
     ///
+    /// A damaged tree in which subtrees share pages could take for ever: no tree has more leaves
+    /// than the database has pages.
+    ///
     /// Trees that keep data on leaves only have their entries there; in the others every cell is
     /// one.
     pub(in crate::btree) fn count(&mut self, store: &mut Store) -> Result<u64> {
         self.start_move(store)?;
         let mut entries = 0u64;
+        let mut leaves = 0;
         loop {
+            leaves += 1;
+            if leaves > store.pager.page_count() {
+                return Err(Error::corrupt("pages of the tree are used twice"));
+            }
             let mark = store.pager.mark();
             self.leftmost(store)?;
             let level = self.level()?;
@@ -268,5 +276,37 @@ impl Cursor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::btree::TABLE;
+    use crate::btree::store::testing::{database, page, poke};
+    use crate::error::Error;
+    use crate::format::AutoVacuum;
+
+    /// Nineteen interior pages, each of which has the next one four times as child: more paths
+    /// than anybody can walk.
+    #[test]
+    fn counting_a_tree_of_shared_pages_comes_to_an_end() {
+        let mut db = database(512, AutoVacuum::None);
+        for number in 2..=21u32 {
+            assert_eq!(db.create_table(TABLE), Ok(page(number)));
+        }
+        for number in 2..=20u32 {
+            let child = (number + 1).to_be_bytes();
+            let pointers = [1, 0xf1, 1, 0xf6, 1, 0xfb];
+            let header = [&[5, 0, 0, 0, 3, 1, 0xf1, 0], &child[..], &pointers[..]];
+            poke(&mut db, number, 0, &header.concat());
+            for (index, at) in [0x1f1, 0x1f6, 0x1fb].into_iter().enumerate() {
+                poke(&mut db, number, at, &[&child[..], &[index as u8]].concat());
+            }
+        }
+        poke(&mut db, 21, 0, &[13, 0, 0, 0, 1, 1, 0xfc, 0, 1, 0xfc]);
+        poke(&mut db, 21, 0x1fc, &[1, 1, b'x', 0]);
+        let cursor = db.open_cursor(page(2), false).unwrap();
+        assert_eq!(db.first(cursor), Ok(true));
+        assert_eq!(db.count(cursor), Err(Error::corrupt("pages of the tree are used twice")));
     }
 }

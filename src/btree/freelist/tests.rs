@@ -172,3 +172,40 @@ fn damaged_lists_are_corrupt() {
         }
     }
 }
+
+/// D172, D173: a tree that was made since the savepoint is gone after the rollback, although its
+/// page still looks like one and belongs to somebody else by now.
+#[test]
+fn a_cursor_does_not_outlive_its_tree() {
+    use crate::btree::Key;
+    for (nested, whole) in [(false, false), (true, false), (false, true)] {
+        let mut db = database(512, AutoVacuum::None);
+        let first = db.create_table(TABLE).unwrap();
+        let trunk = db.create_table(TABLE).unwrap();
+        let dropped = db.create_table(TABLE).unwrap();
+        db.drop_table(trunk.get()).unwrap();
+        db.drop_table(dropped.get()).unwrap();
+        db.commit().unwrap();
+        db.begin(crate::btree::TransactionKind::Write).unwrap();
+        db.open_savepoints(1).unwrap();
+        if nested {
+            db.open_savepoints(2).unwrap();
+        }
+        let root = db.create_table(TABLE).unwrap();
+        assert_eq!(root, dropped);
+        if nested {
+            db.release_savepoint(1).unwrap();
+        }
+        let cursor = db.open_cursor(root, !whole).unwrap();
+        let other = db.open_cursor(first, !whole).unwrap();
+        if whole {
+            db.rollback().unwrap();
+            db.begin(crate::btree::TransactionKind::Write).unwrap();
+        } else {
+            db.rollback_savepoint(Some(0)).unwrap();
+            assert!(matches!(db.insert(cursor, Key::Integer(1), b"x", 0), Err(Error::Abort(_))));
+        }
+        assert!(matches!(db.first(cursor), Err(Error::Abort(_))), "{nested} {whole}");
+        assert_eq!(db.first(other), Ok(false));
+    }
+}

@@ -236,7 +236,7 @@ impl NodeMut<'_> {
             if at < content {
                 return Err(Error::corrupt("cell outside of the content area"));
             }
-            let tail = saved.get(at - origin..).unwrap_or_default();
+            let tail = saved.get(at.saturating_sub(origin)..).unwrap_or_default();
             let size = cell::size(tail, self.info.layout, self.format)?;
             let start = end.checked_sub(size).filter(|&start| start >= pointers_end);
             end = start.ok_or(Error::corrupt("cells overlap"))?;

@@ -230,6 +230,10 @@ impl File for CrashFile {
     fn has_moved(&self) -> Result<bool> {
         self.inner.has_moved()
     }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        self.inner.identity()
+    }
 }
 
 #[cfg(test)]

@@ -187,6 +187,10 @@ impl File for FaultFile {
         self.inner.has_moved()
     }
 
+    fn identity(&self) -> Option<(u64, u64)> {
+        self.inner.identity()
+    }
+
     fn descriptor(&self) -> Option<i32> {
         self.inner.descriptor()
     }

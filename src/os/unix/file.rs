@@ -136,6 +136,10 @@ impl File for UnixFile {
         }
     }
 
+    fn identity(&self) -> Option<(u64, u64)> {
+        Some(self.file.identity())
+    }
+
     fn descriptor(&self) -> Option<i32> {
         Some(self.file.descriptor().get())
     }

@@ -135,9 +135,10 @@ impl Resolver {
     }
 }
 
-/// Permission was refused, which for writing may still leave reading.
-fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno(libc::EACCES | libc::EPERM | libc::EROFS))
+/// Whether a file that cannot be opened for writing is tried for reading: whatever the reason,
+/// but a directory is none to be read either.
+fn may_be_readable(errno: Errno) -> bool {
+    !matches!(errno, Errno(libc::EISDIR))
 }
 
 fn open_error(errno: Errno) -> Error {
@@ -205,7 +206,7 @@ fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, boo
     let writable = flags & libc::O_RDWR != 0;
     match sys::open(path, flags | follow, creation_mode(path, request)) {
         Ok(descriptor) => Ok((descriptor, writable)),
-        Err(errno) if writable && !request.exclusive && is_refusal(errno) => {
+        Err(errno) if writable && !request.exclusive && may_be_readable(errno) => {
             let opened = sys::open(path, libc::O_RDONLY | follow, 0);
             // The first answer says more than "no such file" of a file that cannot be made.
             opened.map(|descriptor| (descriptor, false)).map_err(|_| open_error(errno))
@@ -221,7 +222,7 @@ fn creation_mode(path: &Path, request: OpenRequest) -> u32 {
             MODE_PRIVATE
         }
         OpenKind::Journal => database_beside(path).map_or(MODE, |status| status.mode),
-        OpenKind::Database | OpenKind::SuperJournal => MODE,
+        OpenKind::Database | OpenKind::SuperJournal | OpenKind::Plain => MODE,
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) struct JournalSetup {
     pub(super) endless: bool,
     /// Largest length of the file in bytes.
     pub(super) limit: Option<u64>,
+    /// The directory entry of the file is known to be durable. That the file was there before
+    /// does not say so: who made it may have died, or rolled back, before syncing it.
+    pub(super) name_durable: bool,
 }
 
 /// An open rollback journal.

@@ -47,7 +47,7 @@ impl Journal {
             segment: None,
             sealed: Vec::new(),
             old_size,
-            directory_synced: old_size > 0,
+            directory_synced: setup.name_durable,
             names_super_journal: false,
             ending: false,
         };
@@ -140,6 +140,11 @@ impl Journal {
         self.out.flush()?;
         let end = self.out.end();
         self.out.file_mut().truncate(end)
+    }
+
+    /// Whether the directory entry of the file is durable.
+    pub(in crate::pager) fn is_name_durable(&self) -> bool {
+        self.directory_synced
     }
 
     /// Whether the journal has a super-journal record.
@@ -246,6 +251,15 @@ impl Journal {
     /// Those of writing.
     pub(in crate::pager) fn flush(&mut self) -> Result<()> {
         self.out.flush()
+    }
+
+    /// Writes what was gathered as far as a rollback reads it. Records that are not sealed protect
+    /// nothing, and on a full disk there may be no room for them.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(in crate::pager) fn flush_for_rollback(&mut self) -> Result<()> {
+        if self.setup.endless { self.out.flush() } else { Ok(()) }
     }
 
     /// The file; see [`Journal::flush`].

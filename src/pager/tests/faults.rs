@@ -243,3 +243,57 @@ fn d283_a_death_in_the_rollback_after_a_failed_phase_two_is_harmless() {
         }
     }
 }
+
+/// A writer that read without a lock finds what another one left when it died in the meantime:
+/// its own journal must not be written over the hot one.
+#[test]
+fn d175_a_writer_that_held_no_lock_recovers_before_it_writes() {
+    let (memory, plain) = memory();
+    let old: Vec<u8> = OLD.collect();
+    create(&plain, &old);
+    let storage = Storage::File(database());
+    let unlocked = PagerOptions { no_read_lock: true, ..options(10) };
+    let mut pager = Pager::<()>::open(Arc::clone(&plain), &storage, &unlocked).unwrap();
+    begin_read(&mut pager).unwrap();
+
+    let knobs = Arc::new(FaultKnobs::default());
+    let faulty = FaultVfs::new(Arc::new(memory.clone()), Arc::clone(&knobs));
+    let vfs: Arc<dyn Vfs> = Arc::new(faulty);
+    let mut dying = open(&vfs, 10);
+    begin(&mut dying).unwrap();
+    for number in 1..=25 {
+        put(&mut dying, number, 101).unwrap();
+    }
+    dying.commit_phase_one(None).unwrap();
+    knobs.plan(OpKind::Any, 1, PlannedFault { error: None, persist: true, torn: false });
+    drop(dying);
+
+    pager.begin_write(false, true).unwrap();
+    put(&mut pager, 2, 77).unwrap();
+    commit(&mut pager).unwrap();
+    let after = values(&mut open(&plain, 10)).unwrap();
+    assert_eq!((after[1], &after[2..]), (77, &old[2..]));
+}
+
+/// What was gathered for the journal and not yet sealed is not needed to roll back: on a full disk
+/// there may be no room for it.
+#[test]
+fn d282_rollback_writes_nothing_to_the_journal() {
+    let (memory, plain) = memory();
+    create(&plain, &OLD.collect::<Vec<u8>>());
+    let knobs = Arc::new(FaultKnobs::default());
+    let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
+    let mut pager = open(&vfs, 10);
+    begin(&mut pager).unwrap();
+    for number in 1..=15 {
+        put(&mut pager, number, 50).unwrap();
+    }
+    knobs.set_logging(true);
+    pager.rollback().unwrap();
+    let to_journal = |call: &crate::os::simulate::LoggedCall| {
+        call.kind == OpKind::Write && call.path.as_deref() == Some(&journal())
+    };
+    assert!(!knobs.log().iter().any(to_journal));
+    pager.end_read();
+    assert_eq!(values(&mut pager).unwrap(), OLD.collect::<Vec<u8>>());
+}

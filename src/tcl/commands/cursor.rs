@@ -95,7 +95,10 @@ pub(super) fn count(call: &mut Call<'_>) -> Outcome {
 /// `btree_clear_cursor ID`
 pub(super) fn clear(call: &mut Call<'_>) -> Outcome {
     let cursor = call.cursor(1)?;
-    cursor.enter()?.clear_cursor(cursor.id);
+    let mut database = cursor.enter()?;
+    // Of a cursor that a rollback made useless, only closing and asking for the end are left.
+    database.has_integer_keys(cursor.id)?;
+    database.clear_cursor(cursor.id);
     Ok(().into())
 }
 

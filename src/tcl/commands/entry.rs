@@ -75,6 +75,7 @@ struct Range {
 /// Bias and seek result are hints. They are checked and not needed: a cursor remembers itself
 /// where it is, so a wrong hint cannot do harm (D338).
 pub(super) fn insert(call: &mut Call<'_>) -> Outcome {
+    check_insert_words(call)?;
     let cursor = call.cursor(1)?;
     let (key, data) = (call.word(2)?, call.word(3)?);
     let mut database = cursor.enter()?;
@@ -91,19 +92,36 @@ pub(super) fn insert(call: &mut Call<'_>) -> Outcome {
     Ok(().into())
 }
 
+/// Whether the word is an option of `btree_insert`.
+fn is_insert_option(word: &str) -> bool {
+    ["-bias", "-seekresult"].contains(&word)
+}
+
+/// Checks the number of words behind DATA, which comes before anything else: at most NZERO, then
+/// pairs of an option and its value.
+fn check_insert_words(call: &mut Call<'_>) -> Result<(), Failure> {
+    let mut at = 4;
+    if call.has(at) && !is_insert_option(&call.string(at)?) {
+        at += 1;
+    }
+    while call.has(at) {
+        if !call.has(at + 1) || !is_insert_option(&call.string(at)?) {
+            return Err(Failure::WrongArgumentCount);
+        }
+        at += 2;
+    }
+    Ok(())
+}
+
 /// The words behind DATA; returns NZERO.
 fn insert_options(call: &mut Call<'_>) -> Result<u32, Failure> {
     let mut zeros = 0;
     let mut at = 4;
-    if call.has(at) && !["-bias", "-seekresult"].contains(&call.string(at)?.as_str()) {
+    if call.has(at) && !is_insert_option(&call.string(at)?) {
         zeros = call.int(at)?;
         at += 1;
     }
     while call.has(at) {
-        let option = call.string(at)?;
-        if !call.has(at + 1) || !["-bias", "-seekresult"].contains(&option.as_str()) {
-            return Err(Failure::WrongArgumentCount);
-        }
         call.int(at + 1)?;
         at += 2;
     }

@@ -144,23 +144,26 @@ pub(super) fn overflow_pages(call: &mut Call<'_>) -> Outcome {
         return Err(Failure::message(text, &["TCL", "LOOKUP", "CURSOR", &cursor]));
     }
     let mut database = database.enter()?;
+    // A cursor that a rollback made useless says so here.
+    database.key_size(cursor.id)?;
     if database.is_at_end(cursor.id) {
         return Ok(().into());
     }
-    match database.overflow_pages(cursor.id) {
-        Ok(pages) => Ok(Obj::list(pages.iter().map(|page| page.get().into())).into()),
-        Err(error @ Error::Corrupt { page: 1.., .. }) => Err(unreadable(error)),
-        Err(error) => Err(error.into()),
+    let mut pages = Vec::new();
+    match (database.list_overflow_pages(cursor.id, &mut pages), pages.last()) {
+        (Ok(()), _) => Ok(Obj::list(pages.iter().map(|page| page.get().into())).into()),
+        (Err(error @ Error::Corrupt { page: page @ 1.., .. }), _) => Err(unreadable(page, error)),
+        (Err(error @ Error::Io { .. }), Some(page)) => Err(unreadable(page.get(), error)),
+        (Err(error), _) => Err(error.into()),
     }
 }
 
-/// The historic message about a page of a chain that cannot be had.
-fn unreadable(error: Error) -> Failure {
-    let Error::Corrupt { page, .. } = error else { return error.into() };
+/// The historic message about a page of a chain that cannot be had; signed, as ever.
+fn unreadable(page: u32, error: Error) -> Failure {
     let code = error.code();
     let (extended, text) = (code.extended.to_string(), error.to_string());
     let words = ["SQLITE", code.name, &extended, &text];
-    Failure::message(format!("unable to get page {page}"), &words)
+    Failure::message(format!("unable to get page {}", page as i32), &words)
 }
 
 /// `btree_page_info ID PGNO`

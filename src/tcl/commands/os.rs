@@ -146,6 +146,7 @@ fn arguments(call: &LoggedCall) -> Obj {
                 OpenKind::TemporaryDatabase => "TEMP_DB",
                 OpenKind::TemporaryJournal => "TEMP_JOURNAL",
                 OpenKind::SubJournal => "SUBJOURNAL",
+                OpenKind::Plain => "PLAIN",
             };
             let words = access.iter().copied().chain(exclusive).chain(delete).chain([kind]);
             Obj::list(words.map(Obj::text))

@@ -1,0 +1,58 @@
+//! Write-behind: a disk whose calls return at once and whose work is done later, in order.
+//!
+//! ```text
+//!   pager ──write, sync, delete──► WriteBehindVfs ──push──► queue ──► writer ──► the disk beneath
+//!     ▲                                 │                     │
+//!     └────── read, size, exists ◄──────┴─ what is pending ◄──┘
+//! ```
+//!
+//! A commit returns before anything is on disk. A crash may lose commits that had returned, but
+//! always the latest ones: the disk is in a state that the same program without the queue could
+//! have left, a little earlier. [`WriteBehind::flush`] waits until that no longer matters.
+//!
+//! | file | what lives there |
+//! | --- | --- |
+//! | `vfs`, `file` | the two contracts of the OS layer, met through the queue |
+//! | `entry`, `queue` | operations, and their order |
+//! | `state`, `groups` | the books: files, names, ordering groups, latched errors |
+//! | `batch`, `coalesce` | doing the head of the queue, and what goes along with it |
+//! | `writer`, `flush` | the thread, and those who work or wait in its place |
+//! | `locks` | what other handles see, and what other processes still see |
+//!
+//! # Errors
+//!
+//! What fails in the writer has no caller any more. It is *latched* for its ordering group: a
+//! database, its journals, and the databases that commit together with it. Until the last handle
+//! of the database is closed, every call on it that reads or changes something reports the
+//! error; what was queued behind is given up. Opening it again recovers as after a crash.
+
+mod batch;
+mod coalesce;
+mod control;
+mod entry;
+mod file;
+mod flush;
+mod forbidden;
+mod groups;
+mod locks;
+mod queue;
+mod settings;
+mod shared;
+mod state;
+mod stats;
+mod sync;
+mod vfs;
+mod writer;
+
+pub use control::{QueuedOperation, Status, WriteBehind};
+pub use flush::ExitReport;
+#[doc(hidden)]
+pub use forbidden::Forbidden;
+pub use settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit};
+pub use shared::Trace;
+pub use state::ErrorReport;
+pub use stats::Statistics;
+pub use vfs::WriteBehindVfs;
+
+#[cfg(test)]
+mod tests;

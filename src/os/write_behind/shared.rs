@@ -1,0 +1,108 @@
+//! What the handles, the commands and the writer share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::state::State;
+use super::sync::{Condvar, Guard, Mutex};
+use crate::error::{Error, Result};
+
+/// Is told of every event, one line each, without the thread that it happened in.
+pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The queue and everybody's way to it.
+///
+/// Order of the mutexes: the locks of a file, then the state; the mutex of a base handle is taken
+/// last, and never while the state is locked.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Something for the writer to notice: an operation, a halt, a hurry.
+    pub(super) work: Condvar,
+    /// Something for everybody else to notice: an operation is over, or a role changed hands.
+    pub(super) progress: Condvar,
+    /// The process that the queue belongs to; a forked child has a copy that nobody works on.
+    process: u32,
+    is_traced: AtomicBool,
+    trace: Mutex<Option<Trace>>,
+    /// For tests: a read trusts what it found on disk without looking a second time.
+    pub(super) looks_once: AtomicBool,
+    /// For tests: copies that succeed before one fails for lack of memory; negative: all do.
+    pub(super) copies_left: std::sync::atomic::AtomicI64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBehind").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// An empty queue without a writer.
+    pub(super) fn new() -> Shared {
+        Shared {
+            state: Mutex::new(State::new()),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            process: std::process::id(),
+            is_traced: AtomicBool::new(false),
+            trace: Mutex::new(None),
+            looks_once: AtomicBool::new(false),
+            copies_left: std::sync::atomic::AtomicI64::new(-1),
+        }
+    }
+
+    /// Whether this is a forked child of the process that the queue belongs to.
+    pub(super) fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// The state. A forked child must not wait for it: whoever held it there does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] in a forked child.
+    pub(super) fn enter(&self) -> Result<Guard<'_, State>> {
+        if self.is_forked() {
+            return Err(Error::Misuse("the file belongs to the process that this was forked from"));
+        }
+        Ok(self.state.lock())
+    }
+
+    /// The state, for threads that cannot be in a forked child.
+    pub(super) fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Sets who is told of events.
+    pub(super) fn set_trace(&self, trace: Option<Trace>) {
+        let mut place = self.trace.lock();
+        self.is_traced.store(trace.is_some(), Relaxed);
+        *place = trace;
+    }
+
+    /// Tells of an event, if anybody wants to know. Not to be called with the state locked.
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if !self.is_traced.load(Relaxed) {
+            return;
+        }
+        let trace = self.trace.lock().clone();
+        if let Some(trace) = trace {
+            trace(&line());
+        }
+    }
+
+    /// A copy of `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(super) fn copy(&self, bytes: &[u8]) -> Result<Arc<Vec<u8>>> {
+        if self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0 {
+            return Err(Error::NoMemory);
+        }
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
+        copy.extend_from_slice(bytes);
+        Ok(Arc::new(copy))
+    }
+}
