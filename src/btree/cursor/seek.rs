@@ -101,15 +101,23 @@ impl Cursor {
         if !node.is_leaf() {
             return Ok(None);
         }
-        match node.integer_key(level.index)?.cmp(&wanted) {
+        let here = match node.quick_entry(level.index) {
+            Some((key, _)) => key,
+            None => node.integer_key(level.index)?,
+        };
+        match here.cmp(&wanted) {
             Ordering::Equal => Ok(Some(Ordering::Equal)),
-            // In order: the next entry. It is the wanted one or the search begins at the root.
+            // In order: the next entry is looked at only if the wanted one may well be that.
             Ordering::Less if level.index + 1 < node.cell_count() => {
-                let here = node.integer_key(level.index + 1)? == wanted;
-                if here {
-                    self.settle_on(level.index + 1);
+                if here.checked_add(1) != Some(wanted) {
+                    return Ok(None);
                 }
-                Ok(here.then_some(Ordering::Equal))
+                let Some((next, _)) = node.quick_entry(level.index + 1) else { return Ok(None) };
+                if next != wanted {
+                    return Ok(None);
+                }
+                self.settle_on(level.index + 1);
+                Ok(Some(Ordering::Equal))
             }
             Ordering::Less if self.is_on_last(store) => Ok(Some(Ordering::Less)),
             _ => Ok(None),

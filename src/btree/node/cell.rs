@@ -245,19 +245,48 @@ pub(super) fn quick_extent(
 }
 
 /// Key and payload of a cell such as [`quick_extent`] takes; the key is 0 in byte-string trees.
+///
+/// A scan meets integers of one length for long: branches on it are cheaper here than in a search.
 #[inline]
 pub(super) fn quick_entry<'a>(
     bytes: &'a [u8],
     layout: Layout,
     format: &PageFormat,
 ) -> Option<(i64, &'a [u8])> {
-    let extent = quick_extent(bytes, layout, format)?;
-    let key = match layout.integer {
-        // A scan meets keys of one length for long: branches are cheaper here than in a search.
-        true => varint_at(bytes, extent.key).ok()?.0 as i64,
-        false => 0,
+    let (size, at) = if layout == Layout::TABLE_LEAF || layout == Layout::INDEX_LEAF {
+        short_varint(bytes, 0)?
+    } else {
+        let extent = quick_extent(bytes, layout, format)?;
+        let key = if layout.integer { varint_at(bytes, extent.key).ok()?.0 } else { 0 };
+        return Some((key as i64, bytes.get(extent.header..extent.end())?));
     };
-    Some((key, bytes.get(extent.header..extent.end())?))
+    let (key, at, max) = match layout.integer {
+        true => short_varint(bytes, at).map(|(key, end)| (key, end, format.max_leaf))?,
+        false => (0, at, format.max_local),
+    };
+    let size = size as usize;
+    if size > max {
+        return None;
+    }
+    Some((i64::from(key), bytes.get(at..at + size)?))
+}
+
+/// The varint at `at` if it takes up to four bytes, and where it ends.
+#[inline]
+fn short_varint(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let &[a, b, c, d] = bytes.get(at..).and_then(<[u8]>::first_chunk)?;
+    let group = |byte: u8| u32::from(byte & 0x7f);
+    if a < 0x80 {
+        Some((u32::from(a), at + 1))
+    } else if b < 0x80 {
+        Some((group(a) << 7 | u32::from(b), at + 2))
+    } else if c < 0x80 {
+        Some((group(a) << 14 | group(b) << 7 | u32::from(c), at + 3))
+    } else if d < 0x80 {
+        Some((group(a) << 21 | group(b) << 14 | group(c) << 7 | u32::from(d), at + 4))
+    } else {
+        None
+    }
 }
 
 /// The bytes that the cell at the start of `bytes` takes.

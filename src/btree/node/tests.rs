@@ -96,9 +96,55 @@ impl Sheet {
             let at = self.node().cell_position(index).unwrap();
             cover(at, at + self.node().cell(index).unwrap().size);
         }
+        self.check_short_ways();
         let content = content_start(&self.bytes, self.info.header()).unwrap();
+        assert_eq!(self.info.content as usize, content);
         let holes = covered[content..].iter().filter(|covered| !**covered).count();
         assert_eq!(holes, usize::from(self.bytes[self.info.header() + field::FRAGMENTS]));
+    }
+}
+
+impl Sheet {
+    /// The quick ways of reading a cell tell what the thorough one tells, and the heads are those
+    /// of the cells (H1).
+    fn check_short_ways(&self) {
+        let (node, heads) = (self.node(), self.node().heads());
+        assert!(heads.is_empty() || heads.len() == node.cell_count());
+        for index in 0..node.cell_count() {
+            let cell = node.cell(index).unwrap();
+            let key = if node.kind().has_integer_keys() { cell.key } else { 0 };
+            if let Some(payload) = node.quick_payload(index) {
+                assert_eq!((payload, cell.overflow), (cell.local, 0));
+            }
+            if let Some(entry) = node.quick_entry(index) {
+                assert_eq!((entry, cell.overflow), ((key, cell.local), 0));
+            }
+            if let Some(&head) = heads.get(index) {
+                assert_eq!(head, head_of_integer(key));
+            }
+        }
+    }
+
+    fn make_heads(&mut self) {
+        let mut heads = self.info.take_heads();
+        self.node().make_heads(&mut heads);
+        self.info.set_heads(heads);
+    }
+}
+
+/// Heads order as keys do, as far as they differ.
+#[test]
+fn heads_order_as_keys() {
+    let numbers = [i64::MIN, -1000, -1, 0, 1, 127, 128, 1 << 40, i64::MAX];
+    assert!(numbers.map(head_of_integer).is_sorted_by(|a, b| a < b));
+    let strings: [&[u8]; 9] =
+        [b"", b"\0", b"\0\0", b"a", b"a\0b", b"ab", b"abcdefg", b"abcdefgh", b"abcdefgi"];
+    assert!(strings.map(head_of_bytes).is_sorted());
+    for count in [0usize, 1, 2, 63, 64, 65, 300] {
+        let heads: Vec<u64> = (0..count as u64).map(|head| 2 * head + 1).collect();
+        for head in 0..2 * count as u64 + 2 {
+            assert_eq!(place_of(head, &heads), (head / 2) as usize);
+        }
     }
 }
 
@@ -290,6 +336,7 @@ fn run_against_a_vector(
         }
         if round % 16 == 0 {
             sheet.check();
+            sheet.make_heads();
         }
         if model.is_empty() {
             assert_eq!(sheet.bytes[sheet.info.header() + field::FRAGMENTS], 0);
