@@ -63,5 +63,5 @@ pub(super) fn balance(store: &mut Store, path: &[Level]) -> Result<usize> {
         }
         path = above;
     }
-    Err(Error::Internal("balancing does not come to an end"))
+    Err(Error::corrupt("balancing does not come to an end"))
 }

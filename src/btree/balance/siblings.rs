@@ -154,7 +154,7 @@ fn gather(
         work.pages.push(sibling);
     }
     if !work.pages.contains(&page) {
-        return Err(Error::Internal("page is not the child it should be"));
+        return Err(Error::corrupt("page is not the child it should be"));
     }
     for (position, child) in range.clone().enumerate() {
         let node = store.node(work.pages[position]);
@@ -243,7 +243,7 @@ fn build_dividers(work: &mut Workspace, store: &Store) -> Result<()> {
         let mut key = [0; varint::MAX_LENGTH];
         let body = if work.keeps_all() {
             let node = store.node(page.into());
-            let last = node.cell_count().checked_sub(1).ok_or(Error::Internal("empty page"))?;
+            let last = node.cell_count().checked_sub(1).ok_or(Error::corrupt("empty page"))?;
             let length = varint::encode(node.integer_key(last)? as u64, &mut key);
             &key[..length]
         } else {

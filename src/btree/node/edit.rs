@@ -102,7 +102,7 @@ impl NodeMut<'_> {
             return self.info.park(index, cell);
         }
         if index > count {
-            return Err(Error::Internal("no such place on the page"));
+            return Err(Error::corrupt("no such place on the page"));
         }
         let at = self.allocate(size)?;
         write_cell(self.bytes, at, cell)?;
@@ -124,7 +124,7 @@ impl NodeMut<'_> {
     /// [`Error::Corrupt`] if the cell does not lie within the content area, or is free already.
     pub(crate) fn remove(&mut self, index: usize) -> Result<()> {
         if !self.info.parked.is_empty() {
-            return Err(Error::Internal("a cell is parked"));
+            return Err(Error::corrupt("a cell is parked"));
         }
         let pointer = self.info.pointer_position(index);
         let at = self.node().cell_position(index)?;
@@ -175,7 +175,7 @@ impl NodeMut<'_> {
     /// [`Error::Corrupt`] if the cell does not lie within the content area.
     pub(crate) fn set_child(&mut self, index: usize, child: PageNumber) -> Result<()> {
         if self.info.kind.is_leaf() {
-            return Err(Error::Internal("a leaf has no children"));
+            return Err(Error::corrupt("a leaf has no children"));
         }
         if index == self.node().total_count() {
             return self.set_right_child(child);
@@ -197,10 +197,10 @@ impl NodeMut<'_> {
     /// Replaces the right child.
     ///
     /// # Errors
-    /// [`Error::Internal`] on a leaf.
+    /// [`Error::Corrupt`] on a leaf.
     pub(crate) fn set_right_child(&mut self, child: PageNumber) -> Result<()> {
         if self.info.kind.is_leaf() {
-            return Err(Error::Internal("a leaf has no children"));
+            return Err(Error::corrupt("a leaf has no children"));
         }
         put_u32(self.bytes, self.info.header() + field::RIGHT_CHILD, child.get())
     }
@@ -240,7 +240,7 @@ impl NodeInfo {
     fn park(&mut self, index: usize, cell: &[u8]) -> Result<()> {
         let size = cell.len().max(SIZE_MIN);
         if index > usize::from(self.cells) + self.parked.len() {
-            return Err(Error::Internal("no such place on the page"));
+            return Err(Error::corrupt("no such place on the page"));
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;

@@ -22,6 +22,9 @@
 //! * N3: `free` is the gap between pointers and content, plus the free blocks, plus the fragments.
 //! * N4: parked cells are sorted by index, and no two have the same.
 //!
+//! In a damaged file one page can be two things at once, and change under one user because of the
+//! other. So "no such cell", "a leaf has no children" and the like are damage, not bugs of ours.
+//!
 //! Cell pointers are checked one by one when they are followed: a page of many cells is ready
 //! in a time that does not depend on their number.
 
@@ -253,7 +256,7 @@ impl<'a> Node<'a> {
     #[inline]
     pub(crate) fn cell_position(&self, index: usize) -> Result<usize> {
         if index >= self.cell_count() {
-            return Err(Error::Internal("no such cell on the page"));
+            return Err(Error::corrupt("no such cell on the page"));
         }
         Ok(usize::from(u16_at(self.bytes, self.info.pointer_position(index))?))
     }

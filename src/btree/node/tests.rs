@@ -440,7 +440,7 @@ fn children_are_replaced_in_the_body_and_among_the_parked() {
         let cell = sheet.node().cell_bytes(index).unwrap();
         assert_eq!(u32_at(cell, 0), Ok(1000 + index as u32));
     }
-    assert!(matches!(sheet.edit().remove(0), Err(Error::Internal(_))));
+    assert!(matches!(sheet.edit().remove(0), Err(Error::Corrupt { .. })));
     let parked = sheet.edit().take_parked();
     assert!(parked.is_sorted_by_key(|parked| parked.index));
     assert_eq!((parked.len(), sheet.node().parked_count()), (4, 0));
