@@ -71,7 +71,9 @@ impl<X: PageInfo> Pager<X> {
         let size = self.file.size()?;
         let page_size = u64::from(self.page_size.get());
         let pages = match size {
-            _ if self.header_ignored => (size / page_size).max(size.min(1)),
+            // A disk may call a file of one byte empty, which here it is not.
+            0 if self.header_ignored => self.file.read_at(&mut [0], 0)? as u64,
+            _ if self.header_ignored => (size / page_size).max(1),
             0 | 1 => 0, // A file of one byte counts as empty.
             _ => size.div_ceil(page_size),
         };
