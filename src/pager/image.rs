@@ -62,6 +62,7 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         self.image = pages;
+        self.serial += 1; // A page cut off while pinned must grow the image when it changes again.
         self.transaction.low_water = self.transaction.low_water.min(pages);
     }
 

@@ -165,7 +165,8 @@ impl RawPager {
         let page = self.page(number)?;
         self.begin()?;
         let image = self.pager.image;
-        let made = self.pager.make_writable(page).and_then(|page| {
+        let filled = self.blank_between(number);
+        let made = filled.and_then(|()| self.pager.make_writable(page)).and_then(|page| {
             self.pager.flush_journal_buffer()?;
             Ok(page)
         });
@@ -183,6 +184,20 @@ impl RawPager {
                 Err(self.pager.latch_if_serious(error))
             }
         }
+    }
+
+    /// Before page `number` is added: pages before it that were cut off, but are still in the
+    /// file, must not come back with what they held.
+    fn blank_between(&mut self, number: u32) -> Result<()> {
+        let last = self.pager.file_pages.min(number.saturating_sub(1));
+        for between in self.pager.image.saturating_add(1)..=last {
+            let Some(page) = self.legal(between) else { continue };
+            let mark = self.pager.mark();
+            let made = self.pager.fetch(page).and_then(|page| self.pager.make_writable(page));
+            self.pager.release(mark);
+            made?;
+        }
+        Ok(())
     }
 
     fn hold(&mut self, number: u32, page: PageRef) {

@@ -37,7 +37,9 @@ impl UnixFile {
 
 fn failed(call: IoCall) -> impl Fn(Errno) -> Error {
     move |Errno(errno)| match errno {
-        libc::ENOSPC | libc::EDQUOT if matches!(call, IoCall::Write | IoCall::Truncate) => {
+        libc::ENOSPC | libc::EDQUOT | libc::EFBIG
+            if matches!(call, IoCall::Write | IoCall::Truncate) =>
+        {
             Error::Full
         }
         _ => Error::Io { call, errno },
