@@ -37,7 +37,6 @@ demo: all
 test: all
 	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
 	$(WITH_LIBRARY) $(CARGO) test
-	$(WITH_LIBRARY) $(TCLSH) test/all.tcl
 
 torture: all memcheck
 	@tools/setup.sh tclsh sqlite3
