@@ -9,6 +9,7 @@ use super::*;
 use crate::error::{Error, IoCall};
 
 mod errors;
+mod forego;
 mod limits;
 mod locking;
 mod order;

@@ -164,6 +164,7 @@ impl WriteBehindVfs {
         let slot = Slot::new(None);
         if let Some(file) = state.files.get_mut(&file) {
             file.shared_slot = Some(Arc::clone(&slot));
+            file.vanishes = request.delete_on_close || path.is_none();
         }
         let facts = Facts { sector_size, device: DeviceTraits::default(), read_only: false };
         let slots = (Arc::clone(&slot), slot);
