@@ -12,6 +12,8 @@ mod errors;
 mod forego;
 mod limits;
 mod locking;
+#[cfg(loom)]
+mod model;
 mod order;
 mod reading;
 mod threads;
