@@ -45,6 +45,8 @@ pub(super) struct FileState {
     pub(super) readers: usize,
     /// Handles that are open as far as their owners know.
     pub(super) open_handles: usize,
+    /// Once it had a handle.
+    pub(super) sector_size: Option<u32>,
     /// The same, with those whose closing is in the queue.
     pub(super) handles: usize,
     queued: usize,
@@ -83,7 +85,6 @@ pub(super) struct HandleState {
     pub(super) file: FileId,
     pub(super) reader: Arc<Slot>,
     pub(super) writer: Arc<Slot>,
-    pub(super) sector_size: u32,
     pub(super) queued: usize,
     pub(super) full_sync: bool,
     /// To be synced along with the first sync, in the writer's time.
@@ -393,6 +394,7 @@ impl State {
             starts: 0,
             readers: 0,
             open_handles: 0,
+            sector_size: None,
             handles: 0,
             queued: 0,
             shared_slot: None,

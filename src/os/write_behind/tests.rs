@@ -16,6 +16,7 @@ mod locking;
 mod model;
 mod order;
 mod reading;
+mod room;
 mod threads;
 
 /// A queue over a disk in memory, whose calls are logged.
