@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::failure::ErrorReport;
 use super::flush::ExitReport;
 use super::settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit, Settings};
 use super::shared::{Shared, Trace};
-use super::state::{ErrorReport, State};
+use super::state::State;
 use super::stats::Statistics;
 use crate::error::{Error, Result};
 
