@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::handle::{Cursor, Database, Session};
+use super::handle::{Cursor, Database, OsFile, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
@@ -155,6 +155,14 @@ impl<'a> Call<'a> {
     #[inline]
     pub(super) fn cursor(&mut self, index: usize) -> Result<Rc<Cursor>, Failure> {
         self.session.cursor(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The file named by word `index`.
+    ///
+    /// # Errors
+    /// `no such file: "X"`.
+    pub(super) fn file(&mut self, index: usize) -> Result<Rc<OsFile>, Failure> {
+        self.session.file(self.word(index)?.text(&mut self.interp))
     }
 
     /// See [`Value::int`].
