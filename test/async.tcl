@@ -117,6 +117,7 @@ proc on_disk {file root} {
 
 # A table that is on disk, opened through the layer: {handle root}.
 proc async_table {file args} {
+    sqlite3async_enable 0
     lassign [make_table $file 5 $args] b root
     btree_close $b
     sqlite3async_enable 1
