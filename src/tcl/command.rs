@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::handle::{Cursor, Database, OsFile, Session};
+use super::commands::OsFile;
+use super::handle::{Cursor, Database, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};

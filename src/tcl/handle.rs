@@ -21,11 +21,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::commands::OsFile;
 use super::result_code::Failure;
 use crate::btree::{Btree, CursorId};
 use crate::error::Error;
+use crate::os::Vfs;
 use crate::os::write_behind::Durability;
-use crate::os::{File, Vfs};
 
 const DATABASE_PREFIX: &[u8] = b"btree";
 const CURSOR_PREFIX: &[u8] = b"btcur";
@@ -61,17 +62,6 @@ pub(super) struct Database {
     pub(super) durability: Cell<Durability>,
     /// Whether it was opened through the write-behind layer.
     pub(super) is_queued: bool,
-}
-
-/// A file that a script has open.
-#[derive(Debug)]
-pub(super) struct OsFile {
-    number: u64,
-    file: RefCell<Option<Box<dyn File>>>,
-    /// Where the next read or write begins, in bytes.
-    pub(super) offset: Cell<u64>,
-    /// Whether every sync is a full one.
-    pub(super) full_sync: Cell<bool>,
 }
 
 /// A cursor that a script has open.
@@ -210,14 +200,8 @@ impl Session {
     }
 
     /// Takes an open file in and returns its handle.
-    pub(super) fn add_file(&self, file: Box<dyn File>) -> String {
+    pub(super) fn add_file(&self, file: OsFile) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let file = OsFile {
-            number,
-            file: RefCell::new(Some(file)),
-            offset: Cell::new(0),
-            full_sync: Cell::new(false),
-        };
         self.files.borrow_mut().insert(number, Rc::new(file));
         format!("osfile{number}")
     }
@@ -232,10 +216,14 @@ impl Session {
         found.cloned().ok_or_else(|| no_such("file", handle))
     }
 
-    /// Closes a file; its handle is dead from here on.
-    pub(super) fn close_file(&self, file: &OsFile) {
-        self.files.borrow_mut().remove(&file.number);
-        file.close();
+    /// Takes the file out, which is closed when the result is dropped; the handle is dead.
+    ///
+    /// # Errors
+    /// As [`Session::file`].
+    pub(super) fn remove_file(&self, handle: &[u8]) -> Result<Rc<OsFile>, Failure> {
+        let number = number_of(handle, FILE_PREFIX);
+        let found = number.and_then(|number| self.files.borrow_mut().remove(&number));
+        found.ok_or_else(|| no_such("file", handle))
     }
 
     /// Closes everything; open transactions are rolled back (C3).
@@ -247,25 +235,7 @@ impl Session {
             database.close();
         }
         let files = self.files.take();
-        for file in files.values() {
-            file.close();
-        }
-    }
-}
-
-impl OsFile {
-    /// Takes the file into use.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if it is closed or in use.
-    pub(super) fn enter(&self) -> Result<RefMut<'_, Box<dyn File>>, Error> {
-        let slot = self.file.try_borrow_mut().map_err(|_| Error::Internal("file in use"))?;
-        RefMut::filter_map(slot, Option::as_mut).map_err(|_| Error::Internal("file closed"))
-    }
-
-    fn close(&self) {
-        let Ok(mut slot) = self.file.try_borrow_mut() else { return };
-        if let Some(file) = slot.take() {
+        for file in files.into_values() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(file)));
         }
     }

@@ -16,7 +16,6 @@ mod help;
 mod inspect;
 mod open;
 mod os;
-mod os_file;
 mod record;
 mod settings;
 mod simulate;
@@ -24,6 +23,8 @@ mod table;
 mod transaction;
 mod varint;
 mod write_behind;
+
+pub(super) use os::OsFile;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
@@ -45,17 +46,8 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 9] = [
-    DATABASES,
-    TRANSACTIONS,
-    TREES,
-    CURSORS,
-    SETTINGS,
-    DIAGNOSTICS,
-    RECORDS,
-    DISKS,
-    os_file::COMMANDS,
-];
+const TABLES: [&[Command]; 9] =
+    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS, os::FILES];
 
 const DATABASES: &[Command] = &[
     Command::new(

@@ -3,17 +3,42 @@
 //! The files of the OS layer have no current offset. These commands have one, as the handles of
 //! the original did; it is kept here.
 
+use std::cell::{Cell, RefCell, RefMut};
 use std::path::{Path, PathBuf};
 
-use super::super::command::{Call, Command, Outcome};
-use super::super::result_code::Failure;
-use super::super::value::Obj;
-use super::{simulate, write_behind};
+use super::super::super::command::{Call, Command, Outcome};
+use super::super::super::result_code::Failure;
+use super::super::super::value::Obj;
+use super::super::{simulate, write_behind};
 use crate::error::Error;
-use crate::os::{Access, Hint, LockLevel, OpenKind, OpenRequest, SyncKind};
+use crate::os::{Access, File, Hint, LockLevel, OpenKind, OpenRequest, SyncKind};
+
+/// A file that a script has open.
+#[derive(Debug)]
+pub(in super::super::super) struct OsFile {
+    file: RefCell<Box<dyn File>>,
+    /// Where the next read or write begins, in bytes.
+    offset: Cell<u64>,
+    /// Whether every sync is a full one.
+    full_sync: Cell<bool>,
+}
+
+impl OsFile {
+    fn new(file: Box<dyn File>) -> OsFile {
+        OsFile { file: RefCell::new(file), offset: Cell::new(0), full_sync: Cell::new(false) }
+    }
+
+    /// Takes the file into use.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is in use.
+    fn enter(&self) -> Result<RefMut<'_, Box<dyn File>>, Error> {
+        self.file.try_borrow_mut().map_err(|_| Error::Internal("file in use"))
+    }
+}
 
 /// The commands.
-pub(super) const COMMANDS: &[Command] = &[
+pub(in super::super) const COMMANDS: &[Command] = &[
     Command::new(
         c"os_open_readwrite",
         1..=1,
@@ -126,7 +151,7 @@ fn open(
     };
     let path = full_path(call)?;
     let opened = write_behind::default_disk().open(Some(&path), request)?;
-    Ok((call.session.add_file(opened.file), opened.read_only))
+    Ok((call.session.add_file(OsFile::new(opened.file)), opened.read_only))
 }
 
 /// `os_delete FILE`
@@ -149,8 +174,8 @@ fn sync_directory(call: &mut Call<'_>) -> Outcome {
 
 /// `os_close HANDLE`
 fn close(call: &mut Call<'_>) -> Outcome {
-    let file = call.file(1)?;
-    call.session.close_file(&file);
+    let handle = call.word(1)?.text(&mut call.interp);
+    drop(call.session.remove_file(handle)?);
     Ok(().into())
 }
 
