@@ -208,7 +208,10 @@ proc word {file offset} {
     binary scan [bytes $file $offset 4] Iu value
     return $value
 }
-proc slurp {file} {return [bytes $file 0 [file size $file]]}
+proc slurp {file} {
+    tester::work_off
+    return [bytes $file 0 [file size $file]]
+}
 
 # Overwrite bytes of a closed file; the new bytes are given in hexadecimal.
 proc poke {file offset digits} {
