@@ -22,15 +22,18 @@ mod simulate;
 mod table;
 mod transaction;
 mod varint;
+mod write_behind;
+
+pub(super) use os::OsFile;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
-    TABLES.iter().copied().flatten()
+    TABLES.iter().chain(&write_behind::TABLES).copied().flatten()
 }
 
 /// Every linked variable: its name, and the integer behind it.
 pub(super) fn linked_variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
-    simulate::variables()
+    simulate::variables().chain([write_behind::variable()])
 }
 
 /// The file system behind `-vfs memory` of a new interpreter.
@@ -38,8 +41,13 @@ pub(super) fn memory_disk() -> Arc<dyn Vfs> {
     simulate::memory_disk()
 }
 
-const TABLES: [&[Command]; 8] =
-    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS];
+/// The process ends: works off what is queued. Does nothing the second time.
+pub(super) fn exit() {
+    write_behind::exit();
+}
+
+const TABLES: [&[Command]; 9] =
+    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS, os::FILES];
 
 const DATABASES: &[Command] = &[
     Command::new(
