@@ -433,6 +433,8 @@ proc tester::start {} {
     ::tcltest::configure -verbose {body error} {*}$::argv
     ::tcltest::configure -tmpdir $scratch
     if {[async_mode] ne ""} {
+        source [file join $root test async-left-out.tcl]
+        ::tcltest::configure -skip $tester::leftOut
         sqlite3async_enable 1
         if {[async_mode] eq "running"} sqlite3async_start
     }
