@@ -2,10 +2,8 @@
 # they look at the disk in their middle, by file sizes, copies or other programs, or they count
 # system calls, open files or locks, which come later or are twice as many there.
 set ::tester::leftOut {
-    C28-1 C3-1 C3-2 D102-1 D123-2 D126-1 D130-1 D156-1 D166-1 D175-1 D175-2 D176-1 D214-1
-    D217-1 D233-1 D234-1 D280-2 D281-1 D281-2 D281-3 D281-4 D283-1 D519-2 H50142-1 H51009-1
-    H51010-1 binding-command-1 binding-link-3 binding-os-1 historic-btree-10.1
-    historic-btree2-1.4 historic-btree2-2.4 historic-btree2-3.4 tcl-11-diskfull-1
-    tcl-11-open-count-1 tcl-11-open-count-2 tcl-11-sync-count-1 tcl-14-statement-1
-    tcl-3.1-journal-1 tcl-3.2-close-1 tcl-5.1-commit-1
+    C28-1 C3-1 D102-1 D123-2 D156-1 D166-1 D233-1 D234-1 D281-1 D281-2 D281-3 D281-4 D283-1
+    D519-2 H51009-1 H51010-1 binding-command-1 binding-link-3 binding-os-1 tcl-11-diskfull-1
+    tcl-11-open-count-1 tcl-11-open-count-2 tcl-11-suspended-1 tcl-11-sync-count-1
+    tcl-14-statement-1 tcl-3.2-close-1 tcl-5.1-commit-1
 }

@@ -352,7 +352,7 @@ proc tester::work_off {} {
 # Scripts that look at files, or let other programs do so, find there what they have written.
 proc tester::before_look {command op} {
     set word [lindex $command 1]
-    if {[lindex $command 0] eq "exec" || $word in {copy delete rename size}} work_off
+    if {[lindex $command 0] eq "exec" || $word in {copy delete exists rename size}} work_off
 }
 
 # The end of every test: close what is open, look for leaked pins, files and journals, check
