@@ -13,6 +13,7 @@ namespace eval tester {
     variable script [file normalize [info script]]
     variable handles {}     ;# every handle btree_open gave to the running test
     variable cursors {}     ;# every cursor btree_cursor gave to the running test
+    variable pagers {}      ;# every pager pager_open gave to the running test
     variable peers {}       ;# channels to helper processes
     variable scratch ""     ;# the directory that the tests work in
     variable random 1       ;# state of `rnd`
@@ -41,6 +42,11 @@ proc tester::note_handle {command code result op} {
 proc tester::note_cursor {command code result op} {
     variable cursors
     if {$code == 0} {lappend cursors $result}
+}
+
+proc tester::note_pager {command code result op} {
+    variable pagers
+    if {$code == 0} {lappend pagers $result}
 }
 
 # ---------------------------------------------------------------------------------------
@@ -363,6 +369,8 @@ proc done {{option ""}} {
     tester::disarm
     foreach chan $tester::peers {peer_stop $chan}
     foreach c $tester::cursors {catch {btree_close_cursor $c}}
+    foreach p $tester::pagers {catch {pager_close $p}}
+    set tester::pagers {}
     foreach b $tester::handles {
         if {[catch {btree_rollback $b} message]} {
             if {![string match "no such btree*" $message] && $option ne "-damaged"} {
@@ -435,6 +443,7 @@ proc tester::start {} {
     load_extension
     trace add execution btree_open leave tester::note_handle
     trace add execution btree_cursor leave tester::note_cursor
+    trace add execution pager_open leave tester::note_pager
     uplevel #0 {namespace import -force ::tcltest::test ::tcltest::testConstraint}
     ::tcltest::configure -verbose {body error} {*}$::argv
     ::tcltest::configure -tmpdir $scratch

@@ -31,9 +31,12 @@ impl<X: PageInfo> Pager<X> {
         if !self.is_changed() || self.state == State::Finished {
             return Ok(());
         }
-        self.lock_patiently(LockLevel::Exclusive)?;
         let mark = self.mark();
-        let result = self.update_page_one();
+        let result = if self.header_ignored {
+            self.raise_bare_counter()
+        } else {
+            self.lock_patiently(LockLevel::Exclusive).and_then(|()| self.update_page_one())
+        };
         self.release(mark);
         result?;
         if let Some(path) = super_journal {
@@ -59,7 +62,7 @@ impl<X: PageInfo> Pager<X> {
     fn update_page_one(&mut self) -> Result<()> {
         let page = self.fetch(PageNumber::ONE)?;
         let bytes = self.bytes(page);
-        let is_header = !self.header_ignored && bytes.starts_with(&MAGIC);
+        let is_header = bytes.starts_with(&MAGIC);
         if !is_header && self.storage == Storage::Memory {
             return Ok(());
         }
@@ -79,6 +82,20 @@ impl<X: PageInfo> Pager<X> {
             put_u32(bytes, FileHeader::LIBRARY_VERSION, LIBRARY_VERSION)?;
         }
         Ok(())
+    }
+
+    /// Raises the counter of a page 1 that is no file header. A refused lock leaves it as it was,
+    /// so that it goes up once however often the commit is tried.
+    fn raise_bare_counter(&mut self) -> Result<()> {
+        if self.storage == Storage::Memory {
+            return Ok(());
+        }
+        let page = self.fetch(PageNumber::ONE)?;
+        self.lock_patiently(LockLevel::Exclusive)?;
+        let page = self.make_writable(page)?;
+        let bytes = self.bytes_mut(page);
+        let counter = u32_at(bytes, FileHeader::CHANGE_COUNTER)?.wrapping_add(1);
+        put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)
     }
 
     fn name_super_journal(&mut self, path: &Path) -> Result<()> {

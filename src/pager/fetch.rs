@@ -196,6 +196,9 @@ impl<X: PageInfo> Pager<X> {
                 },
             }
             self.counters.recycled += 1;
+            if self.header_ignored {
+                return Ok(()); // One buffer is taken over for another; none is given back.
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@
 //! | `recover` | beginning to read, and what a crashed writer left |
 //! | `savepoint` | undoing a part of a transaction |
 //! | `journal` | the journal's bytes |
+//! | `raw` | a pager without a layer above: references hold its transactions |
 //! | `settings` | what can be asked and set |
 //!
 //! Invariants:
@@ -43,6 +44,7 @@ mod journal;
 mod locking;
 mod page;
 mod page_set;
+mod raw;
 mod recover;
 mod rollback;
 mod savepoint;
@@ -55,6 +57,7 @@ mod tests;
 mod write;
 
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
+pub use raw::RawPager;
 pub use stats::PagerStats;
 
 use std::fmt;

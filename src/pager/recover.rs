@@ -65,20 +65,25 @@ impl<X: PageInfo> Pager<X> {
         Ok(())
     }
 
-    /// Length of the file in pages, a partial last page counted.
+    /// Length of the file in pages, a partial last page counted; where page 1 is no header, only
+    /// if it is the first.
     pub(super) fn count_file_pages(&self) -> Result<u32> {
         let size = self.file.size()?;
-        if size <= 1 {
-            return Ok(0); // A file of one byte counts as empty.
-        }
-        let pages = size.div_ceil(u64::from(self.page_size.get()));
+        let page_size = u64::from(self.page_size.get());
+        let pages = match size {
+            // A disk may call a file of one byte empty, which here it is not.
+            0 if self.header_ignored => self.file.read_at(&mut [0], 0)? as u64,
+            _ if self.header_ignored => (size / page_size).max(1),
+            0 | 1 => 0, // A file of one byte counts as empty.
+            _ => size.div_ceil(page_size),
+        };
         u32::try_from(pages).map_err(|_| Error::corrupt("the file is longer than a database"))
     }
 
     /// A database beside a write-ahead log must not be read without it.
     fn refuse_write_ahead_log(&self) -> Result<()> {
         let Some(path) = &self.wal_path else { return Ok(()) };
-        if !self.vfs.exists(path)? {
+        if self.header_ignored || !self.vfs.exists(path)? {
             return Ok(());
         }
         if self.file_pages == 0 {

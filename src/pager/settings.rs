@@ -75,8 +75,10 @@ impl<X: PageInfo> Pager<X> {
         self.read_only = true;
     }
 
-    /// Declares that page 1 carries no file header: commit then raises the change counter at byte
-    /// 24 and touches nothing else.
+    /// Declares that page 1 carries no file header. Commit then raises the counter at byte 24 of
+    /// page 1, made if absent, and touches nothing else; in memory not even that. The size of the
+    /// file is rounded down to pages, a write-ahead log beside it means nothing, and a full cache
+    /// neither grows where spilling takes a lock that cannot be had, nor ever shrinks.
     pub fn ignore_header(&mut self) {
         self.header_ignored = true;
     }

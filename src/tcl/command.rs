@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::commands::OsFile;
-use super::handle::{Cursor, Database, Session};
+use super::handle::{Cursor, Database, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
@@ -166,6 +166,22 @@ impl<'a> Call<'a> {
         self.session.file(self.word(index)?.text(&mut self.interp))
     }
 
+    /// The pager named by word `index`.
+    ///
+    /// # Errors
+    /// `no such pager: "X"`.
+    pub(super) fn pager(&mut self, index: usize) -> Result<Rc<OpenPager>, Failure> {
+        self.session.pager(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The page named by word `index`.
+    ///
+    /// # Errors
+    /// `no such page: "X"`.
+    pub(super) fn page(&mut self, index: usize) -> Result<Rc<Page>, Failure> {
+        self.session.page(self.word(index)?.text(&mut self.interp))
+    }
+
     /// See [`Value::int`].
     ///
     /// # Errors
@@ -230,5 +246,15 @@ impl<'a> Call<'a> {
     pub(super) fn page_number(&mut self, index: usize) -> Result<u32, Failure> {
         let number = u32::try_from(self.wide(index)?).unwrap_or(0);
         Ok(if number <= i32::MAX as u32 { number } else { 0 })
+    }
+
+    /// An integer as the pager commands take it: up to 4294967295 in magnitude.
+    ///
+    /// # Errors
+    /// As [`Value::wide`].
+    pub(super) fn magnitude_of_32_bits(&mut self, index: usize) -> Result<i64, Failure> {
+        let value = self.wide(index)?;
+        let fits = value.unsigned_abs() <= u64::from(u32::MAX);
+        if fits { Ok(value) } else { Err(Failure::too_large()) }
     }
 }

@@ -12,6 +12,10 @@
 //!     may be half-changed and is broken for good: every later call on it fails, closing works.
 //! H3. No script can run while an object is in use.
 
+mod pagers;
+
+pub(super) use pagers::{OpenPager, Page};
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -46,6 +50,8 @@ pub(super) struct Session {
     databases: RefCell<Table<Database>>,
     cursors: RefCell<Table<Cursor>>,
     files: RefCell<Table<OsFile>>,
+    pagers: RefCell<Table<OpenPager>>,
+    pages: RefCell<Table<Page>>,
     /// Names given by `-db`, each with its open databases in the order of opening (D132).
     clients: RefCell<HashMap<String, Vec<u64>>>,
     /// The file system behind `-vfs memory`.
@@ -56,12 +62,18 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Database {
     number: u64,
-    btree: RefCell<Option<Btree>>,
-    broken: Cell<bool>,
+    btree: Guarded<Btree>,
     /// What a commit waits for.
     pub(super) durability: Cell<Durability>,
     /// Whether it was opened through the write-behind layer.
     pub(super) is_queued: bool,
+}
+
+/// An object that is used by one call at a time; see invariant H2.
+#[derive(Debug)]
+struct Guarded<T> {
+    slot: RefCell<Option<T>>,
+    broken: Cell<bool>,
 }
 
 /// A cursor that a script has open.
@@ -74,10 +86,10 @@ pub(super) struct Cursor {
     pub(super) id: CursorId,
 }
 
-/// A database in use; see invariant H2.
+/// An object in use; see invariant H2.
 #[derive(Debug)]
-pub(super) struct InUse<'a> {
-    btree: RefMut<'a, Btree>,
+pub(super) struct InUse<'a, T = Btree> {
+    object: RefMut<'a, T>,
     broken: &'a Cell<bool>,
 }
 
@@ -89,6 +101,8 @@ impl Session {
             databases: RefCell::default(),
             cursors: RefCell::default(),
             files: RefCell::default(),
+            pagers: RefCell::default(),
+            pages: RefCell::default(),
             clients: RefCell::default(),
             memory,
         });
@@ -122,13 +136,8 @@ impl Session {
         is_queued: bool,
     ) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let database = Database {
-            number,
-            btree: RefCell::new(Some(btree)),
-            broken: Cell::new(false),
-            durability: Cell::default(),
-            is_queued,
-        };
+        let database =
+            Database { number, btree: Guarded::new(btree), durability: Cell::default(), is_queued };
         self.databases.borrow_mut().insert(number, Rc::new(database));
         if let Some(client) = client {
             self.clients.borrow_mut().entry(client).or_default().push(number);
@@ -238,6 +247,7 @@ impl Session {
         for file in files.into_values() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(file)));
         }
+        self.close_all_pagers();
     }
 }
 
@@ -245,17 +255,10 @@ impl Database {
     /// Takes the database into use.
     ///
     /// # Errors
-    /// [`Error::Internal`] if a panic has left it half-changed, or if it is in use.
+    /// As [`Guarded::enter`].
     #[inline]
-    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
-        if self.broken.get() {
-            return Err(Error::Internal("a defect has left this database unusable"));
-        }
-        let slot = self.btree.try_borrow_mut().map_err(|_| Error::Internal("database in use"))?;
-        match RefMut::filter_map(slot, Option::as_mut) {
-            Ok(btree) => Ok(InUse { btree, broken: &self.broken }),
-            Err(_) => Err(Error::Internal("the database is closed")),
-        }
+    pub(super) fn enter(&self) -> Result<InUse<'_, Btree>, Error> {
+        self.btree.enter()
     }
 
     /// Whether both are the same database.
@@ -263,12 +266,38 @@ impl Database {
         self.number == other.number
     }
 
-    /// Closes the database, whatever state it is in. Errors are swallowed, as is a panic: there
-    /// is nothing left that it could harm.
     fn close(&self) {
-        let Ok(mut slot) = self.btree.try_borrow_mut() else { return };
-        if let Some(btree) = slot.take() {
-            let _ = catch_unwind(AssertUnwindSafe(|| btree.close()));
+        self.btree.end(Btree::close);
+    }
+}
+
+impl<T> Guarded<T> {
+    fn new(object: T) -> Guarded<T> {
+        Guarded { slot: RefCell::new(Some(object)), broken: Cell::new(false) }
+    }
+
+    /// Takes the object into use.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if a panic has left it half-changed, or if it is in use.
+    #[inline]
+    fn enter(&self) -> Result<InUse<'_, T>, Error> {
+        if self.broken.get() {
+            return Err(Error::Internal("a defect has left this object unusable"));
+        }
+        let slot = self.slot.try_borrow_mut().map_err(|_| Error::Internal("object in use"))?;
+        match RefMut::filter_map(slot, Option::as_mut) {
+            Ok(object) => Ok(InUse { object, broken: &self.broken }),
+            Err(_) => Err(Error::Internal("the object is closed")),
+        }
+    }
+
+    /// Closes the object by `close`, whatever state it is in. Errors are swallowed, as is a
+    /// panic: there is nothing left that it could harm.
+    fn end<R>(&self, close: impl FnOnce(T) -> R) {
+        let Ok(mut slot) = self.slot.try_borrow_mut() else { return };
+        if let Some(object) = slot.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| close(object)));
         }
     }
 }
@@ -279,26 +308,26 @@ impl Cursor {
     /// # Errors
     /// As [`Database::enter`].
     #[inline]
-    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
+    pub(super) fn enter(&self) -> Result<InUse<'_, Btree>, Error> {
         self.database.enter()
     }
 }
 
-impl Deref for InUse<'_> {
-    type Target = Btree;
+impl<T> Deref for InUse<'_, T> {
+    type Target = T;
 
-    fn deref(&self) -> &Btree {
-        &self.btree
+    fn deref(&self) -> &T {
+        &self.object
     }
 }
 
-impl DerefMut for InUse<'_> {
-    fn deref_mut(&mut self) -> &mut Btree {
-        &mut self.btree
+impl<T> DerefMut for InUse<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.object
     }
 }
 
-impl Drop for InUse<'_> {
+impl<T> Drop for InUse<'_, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.broken.set(true);

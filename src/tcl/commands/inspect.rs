@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
-use crate::btree::{CellDetails, TransactionKind};
+use super::pager;
+use crate::btree::{Btree, CellDetails, TransactionKind};
 use crate::error::Error;
 use crate::format::PageNumber;
 
@@ -16,26 +17,12 @@ const PROBLEMS_MAX: usize = 10_000;
 /// `btree_pager_stats ID`
 pub(super) fn stats(call: &mut Call<'_>) -> Outcome {
     let stats = call.database(1)?.enter()?.stats();
-    Ok(Obj::pairs([
-        ("ref", stats.pinned.into()),
-        ("page", stats.pages.into()),
-        ("max", stats.limit.into()),
-        ("size", stats.size.map_or(-1, i64::from).into()),
-        ("state", stats.state.into()),
-        ("err", stats.error.into()),
-        ("hit", stats.hits.into()),
-        ("miss", stats.misses.into()),
-        ("ovfl", stats.recycled.into()),
-        ("read", stats.reads.into()),
-        ("write", stats.writes.into()),
-    ])
-    .into())
+    let later = [("read", stats.reads.into()), ("write", stats.writes.into())];
+    Ok(Obj::pairs(pager::counters(&stats).into_iter().chain(later)).into())
 }
 
 /// `pager_pagecount ID`: pages of the image; without a transaction one is opened for the call.
-pub(super) fn page_count(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
-    let mut database = database.enter()?;
+pub(super) fn page_count(database: &mut Btree) -> Outcome {
     if database.is_reading() || database.is_writing() {
         return Ok(database.page_count().into());
     }

@@ -16,6 +16,7 @@ mod help;
 mod inspect;
 mod open;
 mod os;
+pub(super) mod pager;
 mod record;
 mod settings;
 mod simulate;
@@ -33,7 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Command> {
 
 /// Every linked variable: its name, and the integer behind it.
 pub(super) fn linked_variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
-    simulate::variables().chain([write_behind::variable()])
+    simulate::variables().chain([write_behind::variable()]).chain(pager::variables())
 }
 
 /// The file system behind `-vfs memory` of a new interpreter.
@@ -46,8 +47,18 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 9] =
-    [DATABASES, TRANSACTIONS, TREES, CURSORS, SETTINGS, DIAGNOSTICS, RECORDS, DISKS, os::FILES];
+const TABLES: [&[Command]; 10] = [
+    DATABASES,
+    TRANSACTIONS,
+    TREES,
+    CURSORS,
+    SETTINGS,
+    DIAGNOSTICS,
+    RECORDS,
+    pager::COMMANDS,
+    DISKS,
+    os::FILES,
+];
 
 const DATABASES: &[Command] = &[
     Command::new(
@@ -350,7 +361,6 @@ const SETTINGS: &[Command] = &[
 
 const DIAGNOSTICS: &[Command] = &[
     Command::new(c"btree_pager_stats", 1..=1, c"ID", "counters of the pager", inspect::stats),
-    Command::new(c"pager_pagecount", 1..=1, c"ID", "number of pages", inspect::page_count),
     Command::new(
         c"btree_cursor_info",
         1..=2,
@@ -433,6 +443,13 @@ const RECORDS: &[Command] = &[
 ];
 
 const DISKS: &[Command] = &[
+    Command::new(
+        c"fake_big_file",
+        2..=2,
+        c"N-MEGABYTES FILE",
+        "writes a few bytes so many megabytes behind the start of a file",
+        os::fake_big_file,
+    ),
     Command::new(
         c"sqlite3_test_control_pending_byte",
         1..=1,

@@ -4,9 +4,9 @@ use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
 use super::simulate;
-use crate::error::{Error, ReadOnlyReason};
+use crate::error::{Error, IoCall, ReadOnlyReason};
 use crate::os::simulate::{Arguments, LoggedCall, OpKind, PlannedFault};
-use crate::os::{Access, LockLevel, OpenKind, SyncKind};
+use crate::os::{Access, LockLevel, OpenKind, OpenRequest, SyncKind};
 
 mod file;
 
@@ -69,6 +69,40 @@ pub(super) fn crash(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Failure::WrongArgumentCount),
     }
     simulate::knobs().end_process_at(nth);
+    Ok(().into())
+}
+
+/// `fake_big_file N-MEGABYTES FILE`
+pub(super) fn fake_big_file(call: &mut Call<'_>) -> Outcome {
+    const MEGABYTE: u64 = 1 << 20;
+    let megabytes = call.magnitude_of_32_bits(1)?;
+    let path = call.path(2)?;
+    let failed = |what: &str, error: Error| {
+        let code = error.code();
+        let text = format!("{what} failed: {}", code.name);
+        let (extended, reason) = (code.extended.to_string(), error.to_string());
+        Failure::message(text, &["SQLITE", code.name, &extended, &reason])
+    };
+    let request = OpenRequest {
+        kind: OpenKind::Plain,
+        access: Access::Create,
+        exclusive: false,
+        delete_on_close: false,
+        lock_offset: simulate::lock_offset(),
+    };
+    let vfs = simulate::disk();
+    let opened = vfs.full_path(&path).and_then(|path| vfs.open(Some(&path), request));
+    let mut opened = opened.map_err(|error| failed("open", error))?;
+    let Ok(megabytes) = u64::try_from(megabytes) else {
+        return Err(failed("seek", Error::Io { call: IoCall::Write, errno: 0 }));
+    };
+    let offset = megabytes * MEGABYTE;
+    simulate::knobs().seek(offset).map_err(|error| failed("seek", error))?;
+    if opened.read_only {
+        return Err(failed("write", Error::Full));
+    }
+    let written = opened.file.write_at(b"Hello, World!\0", offset);
+    written.map_err(|error| failed("write", error))?;
     Ok(().into())
 }
 

@@ -23,7 +23,7 @@ static PAGER_REFINFO_ENABLE: AtomicI32 = AtomicI32::new(0);
 static DISK: LazyLock<Arc<dyn Vfs>> =
     LazyLock::new(|| Arc::new(FaultVfs::new(Arc::new(UnixVfs::new()), &KNOBS)));
 
-/// Every linked variable: its name, and the integer behind it.
+/// The linked variables of disks and tracing: their names, and the integers behind them.
 pub(super) fn variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
     [
         (c"btree_trace", &BTREE_TRACE),
