@@ -89,7 +89,8 @@ pub(super) struct Plan {
     pub(super) elided: Vec<Position>,
 }
 
-/// Plans the calls of a run without those at `covered`, rising. A log's run is contiguous, so sorting leaves it as it is.
+/// Plans the calls of a run without those at `covered`, rising. A log's run is contiguous, so
+/// sorting leaves it as it is.
 pub(super) fn plan<'a>(writes: impl Iterator<Item = &'a Entry>, covered: &[Position]) -> Plan {
     let mut overlay = Overlay::default();
     let mut plan = Plan::default();
