@@ -13,6 +13,10 @@ ARGS ?=
 # `make torture`: how long each piece runs, and the first seed.
 SECONDS ?= 600
 SEED ?= 1
+# And how many streams of the write-behind layer are swept for each setting.
+STREAMS ?= 10
+# Switches between threads that the model checker tries beyond those at a wait.
+PREEMPTIONS ?= 2
 
 VERSION = 1.0
 LIBRARY = $(CARGO_TARGET_DIR)/release/libtclbtree.so
@@ -22,9 +26,9 @@ PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
 WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtclbtree.so"
 
 # The tests that go on for as long as they are told.
-TORTURES = model interop recovery locks faults crash damage
+TORTURES = model interop recovery locks faults crash write_behind queue damage
 
-.PHONY: all demo test torture memcheck bench install clean help
+.PHONY: all demo test torture loom memcheck bench install clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -37,15 +41,24 @@ demo: all
 test: all
 	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
 	$(WITH_LIBRARY) $(CARGO) test
-	$(WITH_LIBRARY) $(TCLSH) test/all.tcl
 
-torture: all memcheck
+torture: all memcheck loom
 	@tools/setup.sh tclsh sqlite3
 	@for piece in $(TORTURES); do \
 	    echo "torture: $$piece, $(SECONDS) seconds from seed $(SEED)"; \
-	    TCLBTREE_LONG=1 TCLBTREE_SECONDS=$(SECONDS) TCLBTREE_SEED=$(SEED) \
+	    TCLBTREE_LONG=1 TCLBTREE_STREAMS=$(STREAMS) TCLBTREE_SECONDS=$(SECONDS) TCLBTREE_SEED=$(SEED) \
 	        $(CARGO) test --release --test $$piece -- --nocapture || exit 1; \
 	done
+
+loom:
+	@tools/setup.sh cargo cc
+	@if ! $(CARGO) fetch --locked >/dev/null 2>&1; then \
+	    echo "SKIPPED loom: the model checker cannot be fetched"; \
+	else \
+	    RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) $(CARGO) test --release \
+	        --lib --no-default-features --target-dir "$(CARGO_TARGET_DIR)/loom" \
+	        write_behind::tests::model -- --nocapture --test-threads 1; \
+	fi
 
 memcheck: all
 	@tools/setup.sh tclsh sqlite3 --optional valgrind
@@ -77,6 +90,7 @@ help:
 	@echo "make test       all tests, at most 10 minutes on two cores"
 	@echo "make torture    the long forms of the random tests, one after the other, and memcheck:"
 	@echo "                SECONDS=$(SECONDS) each, from SEED=$(SEED)"
+	@echo "make loom       the write-behind queue in every interleaving, PREEMPTIONS=$(PREEMPTIONS)"
 	@echo "make memcheck   the script tests under valgrind"
 	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"

@@ -76,6 +76,7 @@ proc peer_start {} {
 
 # Send a script without waiting for its answer.
 proc peer_send {chan script} {
+    tester::work_off
     puts $chan [string length $script]
     puts -nonewline $chan $script
     flush $chan
@@ -198,6 +199,7 @@ proc contents {file root} {
 
 # Bytes of a file, as they are, in hexadecimal with blanks between, or as an unsigned word.
 proc bytes {file offset count} {
+    tester::work_off
     set f [open $file rb]
     seek $f $offset
     set data [read $f $count]
@@ -212,10 +214,14 @@ proc word {file offset} {
     binary scan [bytes $file $offset 4] Iu value
     return $value
 }
-proc slurp {file} {return [bytes $file 0 [file size $file]]}
+proc slurp {file} {
+    tester::work_off
+    return [bytes $file 0 [file size $file]]
+}
 
 # Overwrite bytes of a closed file; the new bytes are given in hexadecimal.
 proc poke {file offset digits} {
+    tester::work_off
     set f [open $file r+b]
     seek $f $offset
     puts -nonewline $f [binary format H* [string map {" " ""} $digits]]
@@ -225,6 +231,7 @@ proc poke_word {file offset value} {poke $file $offset [format %08x $value]}
 
 # Write a file of exactly these bytes.
 proc spit {file data} {
+    tester::work_off
     set f [open $file wb]
     puts -nonewline $f $data
     close $f
@@ -232,6 +239,7 @@ proc spit {file data} {
 
 # The stock command line shell of SQLite on a file; rows joined by newlines.
 proc sql {file statements} {
+    tester::work_off
     return [exec sqlite3 -batch $file $statements 2>@1]
 }
 
@@ -336,6 +344,23 @@ proc tester::disarm {} {
     }
 }
 
+# With TCLBTREE_ASYNC every test runs through the write-behind layer: `flushed` without a writer,
+# and the queue is worked off after the test; `running` with a writer that never ends, and the
+# queue is waited for before the files of the test are deleted.
+proc tester::async_mode {} {
+    if {[info exists ::env(TCLBTREE_ASYNC)]} {return $::env(TCLBTREE_ASYNC)}
+    return ""
+}
+proc tester::work_off {} {
+    if {[async_mode] ne ""} {catch {sqlite3async_flush}}
+}
+
+# Scripts that look at files, or let other programs do so, find there what they have written.
+proc tester::before_look {command op} {
+    set word [lindex $command 1]
+    if {[lindex $command 0] eq "exec" || $word in {copy delete exists rename size}} work_off
+}
+
 # The end of every test: close what is open, look for leaked pins, files and journals, check
 # every database left in the scratch directory, and empty that directory. `-damaged` leaves
 # out the check of the databases, for tests that break a file on purpose.
@@ -358,6 +383,7 @@ proc done {{option ""}} {
     }
     set tester::handles {}
     set tester::cursors {}
+    tester::work_off
     if {$::sqlite_open_file_count != 0} {
         lappend problems "$::sqlite_open_file_count files are still open"
         set ::sqlite_open_file_count 0
@@ -421,6 +447,13 @@ proc tester::start {} {
     uplevel #0 {namespace import -force ::tcltest::test ::tcltest::testConstraint}
     ::tcltest::configure -verbose {body error} {*}$::argv
     ::tcltest::configure -tmpdir $scratch
+    if {[async_mode] ne ""} {
+        source [file join $root test async-left-out.tcl]
+        foreach name {file exec} {trace add execution $name enter tester::before_look}
+        ::tcltest::configure -skip $tester::leftOut
+        sqlite3async_enable 1
+        if {[async_mode] eq "running"} sqlite3async_start
+    }
     testConstraint sqlite3cli [expr {[auto_execok sqlite3] ne ""}]
     testConstraint memfail [expr {[info commands ::sqlite3_memdebug_fail] ne ""}]
     testConstraint keyinfo [accepts_key_descriptions]

@@ -39,8 +39,10 @@ is_there() {
         tcl-thread) tcl_has Thread ;;
         valgrind) command -v valgrind >/dev/null ;;
         tcl.h) first_match "${TCL_INCLUDE:-/usr/include}/tcl.h" /usr/include/tcl*/tcl.h ;;
-        libclang) first_match "${LIBCLANG_PATH:-/usr/lib}"/libclang*.so* \
-            /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*-linux-gnu/libclang*.so* ;;
+        # libclang-cpp.so is another library, which bindgen cannot use.
+        libclang) first_match "${LIBCLANG_PATH:-/usr/lib}"/libclang.so* \
+            /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* \
+            /usr/lib/*-linux-gnu/libclang.so* /usr/lib/*-linux-gnu/libclang-[0-9]*.so* ;;
         *) echo "tools/setup.sh: unknown need: $1" >&2; exit 2 ;;
     esac
 }

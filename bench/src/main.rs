@@ -2,9 +2,11 @@
 //! the same page size, cache and durability, in one process.
 //!
 //! `store.rs` says what a store must do, one file each implements it; `data.rs` has the entries,
-//! `workloads.rs` the rows, `rounds.rs` the order of runs, `report.rs` the tables.
+//! `workloads.rs` the rows, `rounds.rs` the order of runs, `report.rs` the tables. `latency.rs` is
+//! about the write-behind layer and stands alone.
 
 mod data;
+mod latency;
 mod report;
 mod rounds;
 mod sqlite_btree;
@@ -22,6 +24,7 @@ use workloads::{Contender, Lane, Plan, Workload};
 const USAGE: &str = "\
 usage: tclbtree-bench [--rows N] [--value BYTES] [--page BYTES] [--rounds N]
                       [--keys int|key|both] [--dir PATH] [--count ROW] [--store NAME]
+                      [--latency]
 
 Compares this engine with SQLite's own b-tree and prints Markdown tables: nanoseconds per
 operation (median of the rounds; ~ marks a spread of 10 % or more), in parentheses the ratio to
@@ -29,6 +32,8 @@ SQLite. Files go to PATH, which should be on a real disk.
 
 For counting instructions: --count runs the rows up to ROW once and only its timed part within
 a function named `measured`, --store leaves out the other store.
+
+With --latency: what the write-behind layer changes, instead.
 ";
 
 /// What the command line asks for.
@@ -41,6 +46,7 @@ struct Arguments {
     directory: PathBuf,
     counted: Option<Workload>,
     store: Option<String>,
+    latency: bool,
 }
 
 impl Arguments {
@@ -55,10 +61,15 @@ impl Arguments {
             directory: default_directory(),
             counted: None,
             store: None,
+            latency: false,
         };
         while let Some(option) = words.next() {
             if option == "--help" || option == "-h" {
                 return Ok(None);
+            }
+            if option == "--latency" {
+                arguments.latency = true;
+                continue;
             }
             let value = words.next().ok_or_else(|| Failure(format!("{option} needs a value")))?;
             arguments.set(&option, &value)?;
@@ -156,6 +167,9 @@ fn count_word(count: usize) -> String {
 fn run(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.directory)?;
     warn_about_memory(&arguments.directory)?;
+    if arguments.latency {
+        return latency::run(&arguments.directory);
+    }
     let names = [sqlite_btree::SqliteBtree::NAME, tclbtree::Tclbtree::NAME];
     let (mut walls, mut cpus, mut sizes) = (String::new(), String::new(), String::new());
     for &kind in &arguments.kinds {

@@ -111,6 +111,11 @@ impl Overlay {
         }
     }
 
+    /// Whether any byte of the write at `position`, which had this range, is still the newest.
+    pub(super) fn shows(&self, position: Position, range: Range<u64>) -> bool {
+        self.pieces.range(range).any(|(_, piece)| piece.position == position)
+    }
+
     /// The truncation at `position`, and all before it, are done, or never will be.
     pub(super) fn forget_truncation(&mut self, position: Position) {
         while self.truncations.front().is_some_and(|&(other, _)| other <= position) {

@@ -206,6 +206,7 @@ impl<X: PageInfo> Pager<X> {
             self.file.hint(Hint::Undoing(false));
             result?;
         }
+        journal.hint(Hint::Undoing(true));
         self.end_hot_journal(path, journal, super_journal.is_some())?;
         match super_journal {
             Some(name) if !committed => self.delete_stale_super_journal(&name, path),

@@ -23,6 +23,9 @@ impl<X: PageInfo> Pager<X> {
         if !self.state.is_writing() {
             return Ok(());
         }
+        if let Some(journal) = &mut self.transaction.journal {
+            journal.begin_undo();
+        }
         // A journal that could not be sealed may be valid all the same.
         let used = self.state > State::CacheChanged || self.error.is_some();
         let result = self.restore_image().and_then(|lost| {

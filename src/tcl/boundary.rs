@@ -127,12 +127,18 @@ unsafe extern "C" fn forget_session(data: *mut c_void, _interp: *mut TclInterp) 
 
 /// The end of the process, told by Tcl.
 unsafe extern "C" fn exit_of_tcl(_data: *mut c_void) {
-    swallowing(Session::close_all_of_thread);
+    end_process();
 }
 
 /// The end of the process, told by the C library.
 extern "C" fn exit_of_process() {
+    end_process();
+}
+
+/// Closes what the calling thread has open, then works off what is queued.
+fn end_process() {
     swallowing(Session::close_all_of_thread);
+    swallowing(commands::exit);
 }
 
 /// Registers for the end of the process, with Tcl and with the C library, because hosts end both

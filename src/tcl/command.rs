@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::commands::OsFile;
 use super::handle::{Cursor, Database, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
@@ -155,6 +156,14 @@ impl<'a> Call<'a> {
     #[inline]
     pub(super) fn cursor(&mut self, index: usize) -> Result<Rc<Cursor>, Failure> {
         self.session.cursor(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The file named by word `index`.
+    ///
+    /// # Errors
+    /// `no such file: "X"`.
+    pub(super) fn file(&mut self, index: usize) -> Result<Rc<OsFile>, Failure> {
+        self.session.file(self.word(index)?.text(&mut self.interp))
     }
 
     /// The pager named by word `index`.

@@ -25,13 +25,16 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::commands::OsFile;
 use super::result_code::Failure;
 use crate::btree::{Btree, CursorId};
 use crate::error::Error;
 use crate::os::Vfs;
+use crate::os::write_behind::Durability;
 
 const DATABASE_PREFIX: &[u8] = b"btree";
 const CURSOR_PREFIX: &[u8] = b"btcur";
+const FILE_PREFIX: &[u8] = b"osfile";
 
 /// The number of the next handle of the process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -46,6 +49,7 @@ thread_local! {
 pub(super) struct Session {
     databases: RefCell<Table<Database>>,
     cursors: RefCell<Table<Cursor>>,
+    files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
     /// Names given by `-db`, each with its open databases in the order of opening (D132).
@@ -59,6 +63,10 @@ pub(super) struct Session {
 pub(super) struct Database {
     number: u64,
     btree: Guarded<Btree>,
+    /// What a commit waits for.
+    pub(super) durability: Cell<Durability>,
+    /// Whether it was opened through the write-behind layer.
+    pub(super) is_queued: bool,
 }
 
 /// An object that is used by one call at a time; see invariant H2.
@@ -92,6 +100,7 @@ impl Session {
         let session = Rc::new(Session {
             databases: RefCell::default(),
             cursors: RefCell::default(),
+            files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
             clients: RefCell::default(),
@@ -118,10 +127,17 @@ impl Session {
         Arc::clone(&self.memory)
     }
 
-    /// Takes a new database in, for a client if it has one, and returns its handle.
-    pub(super) fn add_database(&self, btree: Btree, client: Option<String>) -> String {
+    /// Takes a new database in, for a client if it has one, and returns its handle. `is_queued`:
+    /// it was opened through the write-behind layer.
+    pub(super) fn add_database(
+        &self,
+        btree: Btree,
+        client: Option<String>,
+        is_queued: bool,
+    ) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let database = Database { number, btree: Guarded::new(btree) };
+        let database =
+            Database { number, btree: Guarded::new(btree), durability: Cell::default(), is_queued };
         self.databases.borrow_mut().insert(number, Rc::new(database));
         if let Some(client) = client {
             self.clients.borrow_mut().entry(client).or_default().push(number);
@@ -192,6 +208,33 @@ impl Session {
         found.map(|cursor| cursor_handle(cursor.number))
     }
 
+    /// Takes an open file in and returns its handle.
+    pub(super) fn add_file(&self, file: OsFile) -> String {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.files.borrow_mut().insert(number, Rc::new(file));
+        format!("osfile{number}")
+    }
+
+    /// The file with this handle.
+    ///
+    /// # Errors
+    /// `no such file: "X"`.
+    pub(super) fn file(&self, handle: &[u8]) -> Result<Rc<OsFile>, Failure> {
+        let files = self.files.borrow();
+        let found = number_of(handle, FILE_PREFIX).and_then(|number| files.get(&number));
+        found.cloned().ok_or_else(|| no_such("file", handle))
+    }
+
+    /// Takes the file out, which is closed when the result is dropped; the handle is dead.
+    ///
+    /// # Errors
+    /// As [`Session::file`].
+    pub(super) fn remove_file(&self, handle: &[u8]) -> Result<Rc<OsFile>, Failure> {
+        let number = number_of(handle, FILE_PREFIX);
+        let found = number.and_then(|number| self.files.borrow_mut().remove(&number));
+        found.ok_or_else(|| no_such("file", handle))
+    }
+
     /// Closes everything; open transactions are rolled back (C3).
     pub(super) fn close_all(&self) {
         self.cursors.borrow_mut().clear();
@@ -199,6 +242,10 @@ impl Session {
         let databases = self.databases.take();
         for database in databases.values() {
             database.close();
+        }
+        let files = self.files.take();
+        for file in files.into_values() {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(file)));
         }
         self.close_all_pagers();
     }

@@ -17,6 +17,7 @@
 //! | `TCLBTREE_OPERATIONS` | model | operations for each seed |
 //! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
+//! | `TCLBTREE_STREAMS` | write_behind | streams for each setting |
 //! | `TCLBTREE_CASES` | damage | damaged files |
 //! | `TCLBTREE_LONG` | interop | 1: also the file of 100 MB |
 
@@ -57,11 +58,16 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Makes the files of `image`, which has no directories, all there is in it.
-    pub(crate) fn show(&self, image: &DiskImage) {
+    /// Removes all files in it.
+    pub(crate) fn clear(&self) {
         for entry in std::fs::read_dir(&self.path).expect("directory").flatten() {
             std::fs::remove_file(entry.path()).expect("file of the directory");
         }
+    }
+
+    /// Makes the files of `image`, which has no directories, all there is in it.
+    pub(crate) fn show(&self, image: &DiskImage) {
+        self.clear();
         image.write_to(&self.path).expect("files of the image");
     }
 }

@@ -17,6 +17,9 @@ use file::UnixFile;
 use lock::LockedFile;
 use sys::{Descriptor, Errno};
 
+#[cfg(test)]
+pub(super) use sys::in_child;
+
 /// What a rollback journal's name has behind the database's.
 const JOURNAL_SUFFIX: &[u8] = b"-journal";
 /// Permission bits of a new file, before the process's mask.

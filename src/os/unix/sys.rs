@@ -268,3 +268,24 @@ pub(super) fn random() -> Option<u32> {
         retry(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }).ok()?;
     (count == bytes.len()).then(|| u32::from_ne_bytes(bytes))
 }
+
+/// Runs `body` in a forked child, which exits with its answer like any process, exit handlers
+/// included. Returns the answer; `None` if the child died, of its alarm clock for example.
+#[cfg(test)]
+pub(in super::super) fn in_child(body: impl FnOnce() -> i32) -> Option<i32> {
+    const PATIENCE_SECONDS: u32 = 20;
+    // SAFETY: the child runs on a copy of this thread alone; it calls nothing that waits for
+    // another thread, and the alarm ends it if it does.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: neither call reads memory of ours; the signal's default action ends the child.
+        unsafe { libc::alarm(PATIENCE_SECONDS) };
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: as above.
+        unsafe { libc::exit(answer.unwrap_or(99)) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is valid for writes.
+    retry(|| unsafe { libc::waitpid(child, &mut status, 0) as isize }).ok()?;
+    libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))
+}

@@ -1,33 +1,34 @@
-//! One step of the executor: what is at the head, doing it, and the books afterwards.
+//! One step of the executor: what is at the head is taken in hand.
 //!
 //! ```text
 //!   take (state locked) ──► perform (nothing locked but the base handle) ──► finish (state locked)
 //! ```
 
-use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::pending::Position;
-use super::super::{LockLevel, OpenRequest, SyncKind, Vfs};
-use super::coalesce::{self, Call, Plan};
+use super::super::{OpenRequest, SyncKind, Vfs};
+use super::coalesce::{self, Plan};
 use super::entry::{Entry, FileId, HandleId, Op, Progress, Role, Ticket};
+use super::forego;
 use super::groups::GroupId;
 use super::locks::{FileLocks, Slot};
 use super::settings::Coalesce;
-use super::shared::Shared;
-use super::state::{Failed, Identity, State, SyncMark};
+use super::state::{Identity, State};
 use super::sync::Mutex;
 use crate::error::{Error, Result};
 
 /// What is to be done at the disk beneath.
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     /// Nothing.
     Nothing,
     /// A sync of what is synced already.
     SkippedSync,
+    /// What nobody can notice.
+    Foregone,
     Write {
         slot: Arc<Slot>,
         plan: Plan,
@@ -55,6 +56,8 @@ enum Work {
         request: OpenRequest,
         base: Arc<dyn Vfs>,
         slot: Arc<Slot>,
+        /// What is left out with it if the name is free on disk.
+        stillborn: Vec<Position>,
     },
     SyncDirectory {
         path: PathBuf,
@@ -72,7 +75,7 @@ enum Work {
 
 /// Something that a durable flush has to sync.
 #[derive(Debug)]
-enum Target {
+pub(super) enum Target {
     Open { slot: Arc<Slot>, file: FileId, group: GroupId, path: Option<PathBuf> },
     Closed { path: PathBuf, base: Arc<dyn Vfs> },
     Directory { directory: PathBuf, path: PathBuf, base: Arc<dyn Vfs> },
@@ -81,29 +84,32 @@ enum Target {
 /// What the executor has in hand.
 #[derive(Debug)]
 pub(super) struct Batch {
-    group: GroupId,
-    file: Option<FileId>,
-    handle: Option<HandleId>,
+    pub(super) group: GroupId,
+    pub(super) file: Option<FileId>,
+    pub(super) handle: Option<HandleId>,
     /// The file's name, for traces and reports.
-    path: Option<PathBuf>,
-    operation: &'static str,
-    position: Position,
-    is_commit: bool,
-    work: Work,
+    pub(super) path: Option<PathBuf>,
+    pub(super) operation: &'static str,
+    pub(super) position: Position,
+    pub(super) is_commit: bool,
+    pub(super) work: Work,
 }
 
 /// What `perform` found out.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    result: Result<()>,
-    identity: Option<Identity>,
+    pub(super) result: Result<()>,
+    pub(super) identity: Option<Identity>,
     /// Of a barrier: how many targets were synced.
-    synced: usize,
+    pub(super) synced: usize,
+    /// Of a stillborn journal: it was left out.
+    pub(super) foregone: bool,
 }
 
 impl Outcome {
-    fn new(result: Result<()>) -> Outcome {
-        Outcome { result, identity: None, synced: 0 }
+    /// Nothing is known but the result.
+    pub(super) fn new(result: Result<()>) -> Outcome {
+        Outcome { result, identity: None, synced: 0, foregone: false }
     }
 
     /// The disk beneath panicked.
@@ -118,12 +124,11 @@ impl Batch {
         self.operation != "NOOP"
     }
 
-    fn name(&self) -> String {
+    /// The file, for traces.
+    pub(super) fn name(&self) -> String {
         self.path.as_deref().unwrap_or(Path::new("(temporary)")).display().to_string()
     }
 }
-
-// ---- taking
 
 /// Whether the head must wait for a reader.
 pub(super) fn waits_for_reader(state: &State) -> bool {
@@ -148,6 +153,9 @@ pub(super) fn take(state: &mut State, coalesce: Coalesce) -> Option<Batch> {
         work: Work::Nothing,
     };
     batch.work = match &head.op {
+        op if coalesce == Coalesce::Full && forego::is_invisible(state, head.file, op) => {
+            Work::Foregone
+        }
         Op::Write { .. } => take_write(state, &batch, coalesce),
         op => {
             let op = op.clone();
@@ -188,8 +196,12 @@ fn take_write(state: &State, batch: &Batch, coalesce: Coalesce) -> Work {
         }
         _ => vec![0],
     };
+    let covered = match coalesce {
+        Coalesce::Full => forego::covered(state, &members),
+        Coalesce::Off | Coalesce::Safe => Vec::new(),
+    };
     let writes = members.iter().filter_map(|&index| entries.get(index));
-    let plan = coalesce::plan(writes);
+    let plan = coalesce::plan(writes, &covered);
     match batch.handle.and_then(|id| state.handles.get(&id)) {
         Some(handle) => Work::Write { slot: Arc::clone(&handle.writer), plan },
         None => Work::Nothing,
@@ -211,6 +223,10 @@ fn take_other(state: &mut State, batch: &Batch, op: Op, coalesce: Coalesce) -> W
     if let Op::Sync(kind) = op {
         return take_sync(state, batch, kind, coalesce);
     }
+    let stillborn = match (&op, coalesce) {
+        (Op::OpenExclusive { .. }, Coalesce::Full) => forego::stillborn(state),
+        _ => Vec::new(),
+    };
     let Some(handle) = batch.handle.and_then(|id| state.handles.get_mut(&id)) else {
         return Work::Nothing;
     };
@@ -218,7 +234,7 @@ fn take_other(state: &mut State, batch: &Batch, op: Op, coalesce: Coalesce) -> W
     match op {
         Op::Truncate { size } => Work::Truncate { slot: Arc::clone(&handle.writer), size },
         Op::OpenExclusive { path, request, base } => {
-            Work::Open { path, request, base, slot: Arc::clone(&handle.writer) }
+            Work::Open { path, request, base, slot: Arc::clone(&handle.writer), stillborn }
         }
         Op::Unlock(_) => Work::Unlock { locks: Arc::clone(&file.locks) },
         Op::Close => {
@@ -266,7 +282,7 @@ fn is_synced(state: &State, id: FileId, kind: SyncKind) -> bool {
 }
 
 /// What the watch on the locks of the file's database shows.
-fn watch_of(state: &State, id: FileId) -> Option<u64> {
+pub(super) fn watch_of(state: &State, id: FileId) -> Option<u64> {
     let file = state.files.get(&id)?;
     let database = file.path.as_deref().and_then(super::groups::database_of);
     let database = database.and_then(|path| state.by_path.get(path));
@@ -312,331 +328,4 @@ fn targets(state: &State, scope: Option<GroupId>) -> Vec<Target> {
         Target::Directory { directory, path, base: Arc::clone(base) }
     }));
     targets
-}
-
-// ---- performing
-
-impl Batch {
-    /// Does the work.
-    pub(super) fn perform(&self, shared: &Shared) -> Outcome {
-        let mut outcome = Outcome::new(Ok(()));
-        outcome.result = match &self.work {
-            Work::Nothing | Work::SkippedSync => {
-                shared.trace(|| format!("{} {}", self.operation, self.name()));
-                Ok(())
-            }
-            Work::Write { slot, plan } => {
-                plan.calls.iter().try_for_each(|call| self.write(shared, slot, call))
-            }
-            Work::Truncate { slot, size } => {
-                shared.trace(|| format!("TRUNCATE {} to {size} bytes", self.name()));
-                use_file(slot, |file| file.truncate(*size))
-            }
-            Work::Sync { slot, kind, directory } => {
-                shared.trace(|| format!("SYNC {}", self.name()));
-                use_file(slot, |file| file.sync(*kind)).and_then(|()| sync_along(directory))
-            }
-            Work::Close { locks, slots } => {
-                shared.trace(|| format!("CLOSE {}", self.name()));
-                self.close(locks, slots);
-                Ok(())
-            }
-            Work::Delete { path, sync_directory, base } => {
-                shared.trace(|| format!("DELETE {}", path.display()));
-                base.delete(path, *sync_directory)
-            }
-            Work::Open { path, request, base, slot } => {
-                let flag = u32::from(request.delete_on_close);
-                shared.trace(|| format!("OPEN {} delFlag={flag}", self.name()));
-                open(path.as_deref(), *request, &**base, slot)
-                    .map(|identity| outcome.identity = identity)
-            }
-            Work::SyncDirectory { path, base } => {
-                let directory = path.parent().unwrap_or(path);
-                shared.trace(|| format!("SYNCDIR {}", directory.display()));
-                base.sync_directory(path)
-            }
-            Work::Unlock { locks } => {
-                shared.trace(|| format!("UNLOCK {}", self.name()));
-                let handle = self.handle.unwrap_or(HandleId(0));
-                locks.lock().unlock_reached(handle)
-            }
-            Work::Barrier { targets, .. } => {
-                shared.trace(|| "BARRIER".to_owned());
-                let mut all = targets.iter();
-                all.try_for_each(|target| sync_target(target).map(|()| outcome.synced += 1))
-            }
-        };
-        outcome
-    }
-
-    fn write(&self, shared: &Shared, slot: &Slot, call: &Call) -> Result<()> {
-        shared
-            .trace(|| format!("WRITE {} {} bytes at {}", self.name(), call.length(), call.offset));
-        use_file(slot, |file| match call.pieces.as_slice() {
-            [piece] => file.write_at(piece.bytes(), call.offset),
-            pieces => {
-                let pieces: Vec<IoSlice<'_>> =
-                    pieces.iter().map(|piece| IoSlice::new(piece.bytes())).collect();
-                file.write_vectored_at(&pieces, call.offset)
-            }
-        })
-    }
-
-    /// What the handle held is let go, and its base handles closed, unless the lock of others
-    /// hangs on one of them.
-    fn close(&self, locks: &Mutex<FileLocks>, slots: &[Arc<Slot>]) {
-        let mut locks = locks.lock();
-        // Errors of letting go are not reported: closing does so in any case.
-        let _ = locks.remove(self.handle.unwrap_or(HandleId(0)));
-        for slot in slots.iter().filter(|slot| !locks.needs(slot)) {
-            let file = slot.file.lock().take();
-            drop(file);
-        }
-    }
-}
-
-fn use_file(
-    slot: &Slot,
-    call: impl FnOnce(&mut dyn super::super::File) -> Result<()>,
-) -> Result<()> {
-    slot.with(call).unwrap_or(Err(Error::Internal("an operation on a file that is not open")))
-}
-
-/// A directory that cannot be opened is none of the file's business.
-fn sync_along(directory: &Option<(PathBuf, Arc<dyn Vfs>)>) -> Result<()> {
-    match directory.as_ref().map(|(path, base)| base.sync_directory(path)) {
-        None | Some(Ok(()) | Err(Error::CannotOpen(_))) => Ok(()),
-        Some(failed) => failed,
-    }
-}
-
-fn open(
-    path: Option<&Path>,
-    request: OpenRequest,
-    base: &dyn Vfs,
-    slot: &Slot,
-) -> Result<Option<Identity>> {
-    let opened = base.open(path, request)?;
-    if opened.read_only {
-        return Err(Error::CannotOpen("writing is not permitted"));
-    }
-    let identity = opened.file.identity();
-    *slot.file.lock() = Some(opened.file);
-    Ok(identity)
-}
-
-fn sync_target(target: &Target) -> Result<()> {
-    match target {
-        Target::Open { slot, .. } => {
-            slot.with(|file| file.sync(SyncKind::Normal)).unwrap_or(Ok(()))
-        }
-        Target::Closed { path, base } => {
-            let request = super::vfs::reopening();
-            match base.open(Some(path), request) {
-                Ok(mut opened) => opened.file.sync(SyncKind::Normal),
-                // It was removed behind our back: nothing is left to be saved.
-                Err(Error::CannotOpen(_)) => Ok(()),
-                Err(error) => Err(error),
-            }
-        }
-        Target::Directory { path, base, .. } => match base.sync_directory(path) {
-            Err(Error::CannotOpen(_)) => Ok(()),
-            other => other,
-        },
-    }
-}
-
-// ---- finishing
-
-/// Enters the outcome in the books. With `died`, no operation can be trusted any more.
-pub(super) fn finish(state: &mut State, batch: Batch, outcome: Outcome, died: bool) {
-    let result = outcome.result;
-    match &batch.work {
-        Work::Barrier { .. } => return finish_barrier(state, batch, outcome, died),
-        Work::Write { plan, .. } => finish_write(state, &batch, plan),
-        Work::SkippedSync => state.leave(batch.position, |counters| {
-            counters.elided += 1;
-            counters.syncs_skipped += 1;
-        }),
-        Work::Nothing if batch.operation == "NOOP" => {
-            state.leave(batch.position, |counters| counters.dropped += 1);
-        }
-        work => {
-            let is_sync = u64::from(matches!(work, Work::Sync { .. }));
-            if result.is_ok() {
-                finish_effect(state, &batch, outcome.identity);
-            }
-            if matches!(work, Work::Close { .. }) {
-                finish_close(state, &batch);
-            }
-            state.leave(batch.position, |counters| {
-                counters.executed += 1;
-                counters.syncs += is_sync;
-            });
-        }
-    }
-    state.queue.trim();
-    if let Err(error) = result {
-        let failed = Failed {
-            operation: batch.operation,
-            file: batch.path,
-            position: batch.position,
-            is_commit: batch.is_commit,
-        };
-        state.fail_group(batch.group, error, failed);
-        if died {
-            fail_all(state, error);
-        }
-    }
-}
-
-fn finish_write(state: &mut State, batch: &Batch, plan: &Plan) {
-    let calls = plan.calls.len() as u64;
-    let bytes: u64 = plan.calls.iter().map(Call::length).sum();
-    state.count(batch.group, |counters| {
-        counters.write_calls += calls;
-        counters.bytes_written += bytes;
-    });
-    for &position in &plan.members {
-        let is_merged = u64::from(plan.merged.binary_search(&position).is_ok());
-        let is_elided = u64::from(plan.elided.binary_search(&position).is_ok());
-        state.leave(position, |counters| {
-            counters.merged += is_merged;
-            counters.elided += is_elided;
-            counters.executed += 1 - is_merged - is_elided;
-        });
-    }
-}
-
-fn finish_effect(state: &mut State, batch: &Batch, identity: Option<Identity>) {
-    match &batch.work {
-        Work::Open { path: Some(path), request, base, .. } => {
-            if let Some(file) = batch.file {
-                state.set_identity(file, identity);
-            }
-            if !request.delete_on_close {
-                note_directory(state, path, base);
-            }
-        }
-        Work::Delete { path, sync_directory, base } => {
-            state.unsynced_closed.remove(path);
-            if *sync_directory {
-                state.unsynced_directories.remove(path.parent().unwrap_or(path));
-            } else {
-                note_directory(state, path, base);
-            }
-        }
-        Work::SyncDirectory { path, .. } => {
-            state.unsynced_directories.remove(path.parent().unwrap_or(path));
-        }
-        Work::Sync { kind, .. } => {
-            let Some(id) = batch.file else { return };
-            let watch = watch_of(state, id).unwrap_or(0);
-            if let Some(file) = state.files.get_mut(&id) {
-                file.unsynced = false;
-                file.synced = Some(SyncMark { kind: *kind, group: batch.group, watch });
-            }
-        }
-        _ => {}
-    }
-}
-
-fn note_directory(state: &mut State, path: &Path, base: &Arc<dyn Vfs>) {
-    let directory = path.parent().unwrap_or(path).to_owned();
-    state.unsynced_directories.insert(directory, (path.to_owned(), Arc::clone(base)));
-}
-
-fn finish_close(state: &mut State, batch: &Batch) {
-    let Some(handle) = batch.handle.and_then(|id| state.handles.remove(&id)) else { return };
-    let Some(file) = state.files.get_mut(&handle.file) else { return };
-    file.handles = file.handles.saturating_sub(1);
-    if file.handles == 0
-        && file.unsynced
-        && file.role != Role::Temporary
-        && let Some(path) = &file.path
-    {
-        state.unsynced_closed.insert(path.clone(), (file.role, handle.base));
-    }
-}
-
-fn finish_barrier(state: &mut State, batch: Batch, outcome: Outcome, died: bool) {
-    let Work::Barrier { ticket, scope, targets } = batch.work else { return };
-    let mut syncs = 0;
-    for target in targets.iter().take(outcome.synced) {
-        syncs += 1;
-        match target {
-            Target::Open { file, .. } => {
-                if let Some(file) = state.files.get_mut(file) {
-                    file.unsynced = false;
-                }
-            }
-            Target::Closed { path, .. } => {
-                state.unsynced_closed.remove(path);
-            }
-            Target::Directory { directory, .. } => {
-                state.unsynced_directories.remove(directory);
-            }
-        }
-    }
-    state.count(batch.group, |counters| counters.syncs += syncs);
-    if let Err(error) = outcome.result {
-        let (group, file) = match targets.into_iter().nth(outcome.synced) {
-            Some(Target::Open { group, path, .. }) => (group, path),
-            Some(Target::Closed { path, .. } | Target::Directory { path, .. }) => {
-                (state.groups.of_path(&path), Some(path))
-            }
-            None => (batch.group, None),
-        };
-        let failed = Failed { operation: "SYNC", file, position: batch.position, is_commit: false };
-        state.fail_group(group, error, failed);
-        if died {
-            fail_all(state, error);
-        }
-    }
-    let seen = state.tickets.get(&ticket).map_or(u64::MAX, |waiting| waiting.errors_seen);
-    let result = outcome.result.and_then(|()| error_in_scope(state, scope, seen));
-    state.leave_barrier(ticket, result);
-    state.queue.trim();
-}
-
-/// The first error that a flush has to report: one that came since it began, or one that is
-/// still latched.
-fn error_in_scope(state: &State, scope: Option<GroupId>, seen: u64) -> Result<()> {
-    let scope = scope.map(|group| state.groups.find(group));
-    let latched = match scope {
-        Some(group) => state.groups.latch(group),
-        None => state.groups.first_latch(),
-    };
-    let mut recent = state.history.iter().filter(|report| {
-        report.number > seen && scope.is_none_or(|scope| state.groups.find(report.group) == scope)
-    });
-    match latched.or_else(|| recent.next().map(|report| report.error)) {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
-}
-
-/// Nothing can be trusted any more: every group fails, and whoever waits is told.
-pub(super) fn fail_all(state: &mut State, error: Error) {
-    for group in state.groups.ids() {
-        state.groups.set_latch(group, error);
-        state.drop_queued(group);
-    }
-    let waiting: Vec<Ticket> = state.tickets.keys().copied().collect();
-    for ticket in waiting {
-        state.leave_barrier(ticket, Err(error));
-    }
-    state.queue.trim();
-}
-
-/// The level that an unlocking leaves, as a word for traces.
-pub(super) fn level_name(level: LockLevel) -> &'static str {
-    match level {
-        LockLevel::None => "none",
-        LockLevel::Shared => "shared",
-        LockLevel::Reserved => "reserved",
-        LockLevel::Pending => "pending",
-        LockLevel::Exclusive => "exclusive",
-    }
 }

@@ -89,12 +89,16 @@ pub(super) struct Plan {
     pub(super) elided: Vec<Position>,
 }
 
-/// Plans the calls of a run. A log's run is contiguous, so sorting leaves it as it is.
-pub(super) fn plan<'a>(writes: impl Iterator<Item = &'a Entry>) -> Plan {
+/// Plans the calls of a run without those at `covered`, rising. A log's run is contiguous, so
+/// sorting leaves it as it is.
+pub(super) fn plan<'a>(writes: impl Iterator<Item = &'a Entry>, covered: &[Position]) -> Plan {
     let mut overlay = Overlay::default();
     let mut plan = Plan::default();
     for entry in writes {
         plan.members.push(entry.position);
+        if covered.binary_search(&entry.position).is_ok() {
+            continue;
+        }
         if let Op::Write { offset, data } = &entry.op {
             overlay.write(entry.position, *offset, data);
         }

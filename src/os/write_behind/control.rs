@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::failure::ErrorReport;
 use super::flush::ExitReport;
 use super::settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit, Settings};
 use super::shared::{Shared, Trace};
-use super::state::{ErrorReport, State};
+use super::state::State;
 use super::stats::Statistics;
 use crate::error::{Error, Result};
 
@@ -226,6 +228,12 @@ impl WriteBehind {
         if !self.shared.is_forked() {
             self.shared.set_trace(trace);
         }
+    }
+
+    /// Lets an integer switch tracing: events are told while it is not 0. It is read at every
+    /// event, and cannot be exchanged for another one.
+    pub fn set_trace_switch(&self, switch: &'static AtomicI32) {
+        self.shared.set_trace_switch(switch);
     }
 
     // ---- settings

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::super::pending::Snapshot;
 use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
-use super::batch::level_name;
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
 use super::locks::{FileLocks, Slot};
@@ -414,5 +413,16 @@ impl WriteBehindFile {
         let flushes = is_last && self.id.is_database && on_close != Durability::None;
         let can_flush = state.halt != Halt::Now || state.executor != Executor::None;
         (flushes && can_flush).then_some((group, on_close == Durability::Durable))
+    }
+}
+
+/// The level that an unlocking leaves, as a word for traces.
+fn level_name(level: LockLevel) -> &'static str {
+    match level {
+        LockLevel::None => "none",
+        LockLevel::Shared => "shared",
+        LockLevel::Reserved => "reserved",
+        LockLevel::Pending => "pending",
+        LockLevel::Exclusive => "exclusive",
     }
 }

@@ -1,7 +1,11 @@
 //! What the queue must never do, done on purpose: so that a test can show that it would notice.
 
+use std::cmp::Reverse;
+use std::path::Path;
+
 use super::super::pending::Overlay;
 use super::entry::{Entry, Op, Progress, Role};
+use super::groups::database_of;
 use super::state::State;
 
 /// A rearrangement of the queue that breaks the promise of a committed prefix.
@@ -23,6 +27,10 @@ pub enum Forbidden {
     CommitBeforeSync,
     /// The deletion of a journal is left out if it is made again.
     DeletionCancelled,
+    /// Two databases that commit together have a queue each; here the last one's comes first.
+    SeparateQueues,
+    /// The journal's records are not synced before the header counts them.
+    RecordsNotSynced,
 }
 
 /// What an entry is to the rules.
@@ -52,7 +60,20 @@ impl State {
             (Op::Delete { .. }, _) => Part::Deletion,
             _ => Part::Other,
         };
-        self.queue.rearrange(|entries| {
+        let path = |entry: &Entry| match entry.op.path() {
+            Some(path) => path.to_owned(),
+            None => {
+                let file = entry.file.and_then(|id| self.files.get(&id));
+                file.and_then(|file| file.path.clone()).unwrap_or_default()
+            }
+        };
+        self.queue.rearrange(|mut entries| {
+            if rule == Forbidden::SeparateQueues {
+                entries.sort_by_cached_key(|entry| {
+                    let path = path(entry);
+                    Reverse(database_of(&path).map(Path::to_owned).unwrap_or(path))
+                });
+            }
             let parts = entries.iter().map(part).collect();
             rearranged(rule, entries, parts)
         });
@@ -102,6 +123,8 @@ fn rearranged(rule: Forbidden, mut entries: Vec<Entry>, mut parts: Vec<Part>) ->
                 }
             }
         }
+        Forbidden::SeparateQueues => {}
+        Forbidden::RecordsNotSynced => drop_first_syncs(&mut entries, &parts),
         Forbidden::DeletionCancelled => cancel_deletions(&mut entries),
     }
     for (entry, position) in entries.iter_mut().zip(1..) {
@@ -151,6 +174,19 @@ fn cancel_deletions(entries: &mut [Entry]) {
         let Some(entry) = done.last_mut() else { continue };
         if let Op::Delete { path, .. } = &entry.op
             && rest.iter().any(|later| created(later, path))
+        {
+            entry.op = Op::Noop;
+        }
+    }
+}
+
+/// Drops each sync of a log that its next operation follows with the header.
+fn drop_first_syncs(entries: &mut [Entry], parts: &[Part]) {
+    for (at, part) in parts.iter().enumerate() {
+        let (done, rest) = entries.split_at_mut(at + 1);
+        let Some(entry) = done.last_mut().filter(|_| *part == Part::LogSync) else { continue };
+        let next = rest.iter().find(|later| later.file == entry.file);
+        if next.is_some_and(|later| matches!(&later.op, Op::Write { data, .. } if data.len() == 12))
         {
             entry.op = Op::Noop;
         }

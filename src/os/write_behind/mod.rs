@@ -15,7 +15,8 @@
 //! | `vfs`, `file` | the two contracts of the OS layer, met through the queue |
 //! | `entry`, `queue` | operations, and their order |
 //! | `state`, `groups` | the books: files, names, ordering groups, latched errors |
-//! | `batch`, `coalesce` | doing the head of the queue, and what goes along with it |
+//! | `batch`, `coalesce`, `forego` | taking the head of the queue, with what goes along or need not be done |
+//! | `perform`, `finish`, `failure` | doing it, and the books afterwards |
 //! | `writer`, `flush` | the thread, and those who work or wait in its place |
 //! | `locks` | what other handles see, and what other processes still see |
 //!
@@ -30,11 +31,15 @@ mod batch;
 mod coalesce;
 mod control;
 mod entry;
+mod failure;
 mod file;
+mod finish;
 mod flush;
 mod forbidden;
+mod forego;
 mod groups;
 mod locks;
+mod perform;
 mod queue;
 mod settings;
 mod shared;
@@ -45,12 +50,12 @@ mod vfs;
 mod writer;
 
 pub use control::{QueuedOperation, Status, WriteBehind};
+pub use failure::ErrorReport;
 pub use flush::ExitReport;
 #[doc(hidden)]
 pub use forbidden::Forbidden;
 pub use settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit};
 pub use shared::Trace;
-pub use state::ErrorReport;
 pub use stats::Statistics;
 pub use vfs::WriteBehindVfs;
 

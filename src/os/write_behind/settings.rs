@@ -33,7 +33,9 @@ pub enum Coalesce {
     /// not written; a sync of what is synced is left out.
     #[default]
     Safe,
-    /// The place of rules that look further ahead than one run; there are none yet.
+    /// Rules that look further ahead: a page that is written again in the same transaction is
+    /// written once; a journal that never had to protect anything, and a temporary file that is
+    /// closed before its turn, are not made.
     Full,
 }
 

@@ -1,9 +1,9 @@
 //! What the handles, the commands and the writer share.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::sync::{Arc, OnceLock};
 
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     process: u32,
     is_traced: AtomicBool,
     trace: Mutex<Option<Trace>>,
+    /// Events are told while this is not 0.
+    trace_switch: OnceLock<&'static AtomicI32>,
     /// For tests: a read trusts what it found on disk without looking a second time.
     pub(super) looks_once: AtomicBool,
     /// For tests: copies that succeed before one fails for lack of memory; negative: all do.
@@ -48,6 +50,7 @@ impl Shared {
             process: std::process::id(),
             is_traced: AtomicBool::new(false),
             trace: Mutex::new(None),
+            trace_switch: OnceLock::new(),
             looks_once: AtomicBool::new(false),
             copies_left: std::sync::atomic::AtomicI64::new(-1),
         }
@@ -81,9 +84,15 @@ impl Shared {
         *place = trace;
     }
 
+    /// Sets the integer that switches tracing; the first one stays.
+    pub(super) fn set_trace_switch(&self, switch: &'static AtomicI32) {
+        let _ = self.trace_switch.set(switch);
+    }
+
     /// Tells of an event, if anybody wants to know. Not to be called with the state locked.
     pub(super) fn trace(&self, line: impl FnOnce() -> String) {
-        if !self.is_traced.load(Relaxed) {
+        let is_on = |switch: &&AtomicI32| switch.load(Relaxed) != 0;
+        if !self.is_traced.load(Relaxed) || !self.trace_switch.get().is_none_or(is_on) {
             return;
         }
         let trace = self.trace.lock().clone();

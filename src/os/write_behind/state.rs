@@ -16,19 +16,17 @@ use std::time::Instant;
 use super::super::pending::{Overlay, Position};
 use super::super::{SyncKind, Vfs};
 use super::entry::{Entry, FileId, HandleId, Op, Progress, Role, Ticket};
+use super::failure::ErrorReport;
 use super::groups::{GroupId, Groups, database_of};
 use super::locks::{FileLocks, Slot};
 use super::queue::Queue;
 use super::settings::{Halt, Settings};
 use super::stats::Counters;
 use super::sync::Mutex;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Device and inode, or what stands for them.
 pub(super) type Identity = (u64, u64);
-
-/// Reports of errors that are kept.
-const HISTORY_MAX: usize = 256;
 
 /// Groups that may lie about before they are looked through.
 const GROUPS_SPARE: usize = 64;
@@ -47,6 +45,8 @@ pub(super) struct FileState {
     pub(super) readers: usize,
     /// Handles that are open as far as their owners know.
     pub(super) open_handles: usize,
+    /// Once it had a handle.
+    pub(super) sector_size: Option<u32>,
     /// The same, with those whose closing is in the queue.
     pub(super) handles: usize,
     queued: usize,
@@ -58,6 +58,8 @@ pub(super) struct FileState {
     /// Something was done to it beneath since the last sync.
     pub(super) unsynced: bool,
     pub(super) synced: Option<SyncMark>,
+    /// It has no name, or loses it when it is opened: nobody sees it without a handle.
+    pub(super) vanishes: bool,
     /// Bytes or size changed since the last commit.
     pub(super) changed: bool,
     /// And were put back.
@@ -83,7 +85,6 @@ pub(super) struct HandleState {
     pub(super) file: FileId,
     pub(super) reader: Arc<Slot>,
     pub(super) writer: Arc<Slot>,
-    pub(super) sector_size: u32,
     pub(super) queued: usize,
     pub(super) full_sync: bool,
     /// To be synced along with the first sync, in the writer's time.
@@ -118,27 +119,6 @@ pub(super) enum Executor {
     Thread,
     /// Somebody who flushes, steps or waits for room.
     Caller,
-}
-
-/// An error in the writer, for those who ask afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorReport {
-    /// What went wrong.
-    pub error: Error,
-    /// The name of the operation.
-    pub operation: &'static str,
-    /// The file that it was about, if it has a name.
-    pub file: Option<PathBuf>,
-    /// The place of the operation in the order of all.
-    pub position: u64,
-    /// Operations behind it that were given up.
-    pub lost_operations: u64,
-    /// Commits that had been reported as successful and were given up, or failed.
-    pub lost_commits: u64,
-    /// The group that it stopped.
-    pub(super) group: GroupId,
-    /// How many errors there were before.
-    pub(super) number: u64,
 }
 
 /// A flush that waits.
@@ -414,6 +394,7 @@ impl State {
             starts: 0,
             readers: 0,
             open_handles: 0,
+            sector_size: None,
             handles: 0,
             queued: 0,
             shared_slot: None,
@@ -421,6 +402,7 @@ impl State {
             watch,
             unsynced: false,
             synced: None,
+            vanishes: false,
             changed: false,
             undone: false,
             joined: false,
@@ -527,7 +509,8 @@ impl State {
         }
     }
 
-    fn forget_pending(&mut self, position: Position, file: Option<FileId>, op: &Op) {
+    /// Nothing is pending of an operation any more.
+    pub(super) fn forget_pending(&mut self, position: Position, file: Option<FileId>, op: &Op) {
         if let Some(file) = file.and_then(|id| self.files.get_mut(&id)) {
             match op {
                 Op::Truncate { .. } => file.overlay.forget_truncation(position),
@@ -542,62 +525,4 @@ impl State {
             self.forget_name(position, path);
         }
     }
-
-    // ---- errors
-
-    /// Latches `error` for a group and gives up what it has queued. `failed` describes the
-    /// operation that failed.
-    pub(super) fn fail_group(&mut self, group: GroupId, error: Error, failed: Failed) {
-        let group = self.groups.find(group);
-        self.groups.set_latch(group, error);
-        self.count(group, |counters| counters.errors += 1);
-        let (operations, commits) = self.drop_queued(group);
-        self.errors_seen += 1;
-        if self.history.len() >= HISTORY_MAX {
-            self.history.pop_front();
-        }
-        self.history.push_back(ErrorReport {
-            error,
-            operation: failed.operation,
-            file: failed.file,
-            position: failed.position,
-            lost_operations: operations,
-            lost_commits: commits + u64::from(failed.is_commit),
-            group,
-            number: self.errors_seen,
-        });
-    }
-
-    /// Turns what a group has queued into nothing. Returns how many operations and commits.
-    pub(super) fn drop_queued(&mut self, group: GroupId) -> (u64, u64) {
-        let mut dropped = Vec::new();
-        let (mut operations, mut commits) = (0, 0);
-        let groups = &self.groups;
-        for entry in self.queue.entries_mut() {
-            if entry.progress != Progress::Waiting
-                || entry.op.survives_error()
-                || groups.find(entry.group) != group
-            {
-                continue;
-            }
-            operations += 1;
-            commits += u64::from(entry.is_commit);
-            let op = std::mem::replace(&mut entry.op, Op::Noop);
-            dropped.push((entry.position, entry.file, op));
-        }
-        for (position, file, op) in dropped {
-            self.queue.account_relieved(op.payload());
-            self.forget_pending(position, file, &op);
-        }
-        (operations, commits)
-    }
-}
-
-/// An operation that failed, for the report.
-#[derive(Debug, Clone)]
-pub(super) struct Failed {
-    pub(super) operation: &'static str,
-    pub(super) file: Option<PathBuf>,
-    pub(super) position: Position,
-    pub(super) is_commit: bool,
 }

@@ -9,10 +9,14 @@ use super::*;
 use crate::error::{Error, IoCall};
 
 mod errors;
+mod forego;
 mod limits;
 mod locking;
+#[cfg(loom)]
+mod model;
 mod order;
 mod reading;
+mod room;
 mod threads;
 
 /// A queue over a disk in memory, whose calls are logged.

@@ -29,6 +29,41 @@ pub(super) fn reopening() -> OpenRequest {
 ///
 /// Reading calls see every file as if the queue were empty. All disks that share a `WriteBehind`
 /// must know the same files by the same paths.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tclbtree::os::write_behind::{Durability, Halt};
+/// use tclbtree::{Btree, Key, MemoryVfs, Options, TABLE, TransactionKind};
+/// use tclbtree::{WriteBehind, WriteBehindVfs};
+///
+/// # fn main() -> tclbtree::Result<()> {
+/// let disk = MemoryVfs::new(); // or `UnixVfs`
+/// let queue = WriteBehind::new();
+/// let vfs = Arc::new(WriteBehindVfs::new(Arc::new(disk.clone()), &queue));
+///
+/// let mut db = Btree::open(vfs.clone(), "example.db", &Options::default())?;
+/// db.begin(TransactionKind::Write)?;
+/// let root = db.create_table(TABLE)?;
+/// let cursor = db.open_cursor(root, true)?;
+/// db.insert(cursor, Key::Integer(7), b"seven", 0)?;
+/// db.commit()?; // returns at once ...
+/// db.close_cursor(cursor);
+/// let path = db.path().map(ToOwned::to_owned).unwrap_or_default();
+/// assert!(disk.content(&path).is_none_or(|bytes| bytes.is_empty())); // ... nothing is written,
+/// let mut other = Btree::open(vfs, "example.db", &Options::default())?;
+/// let cursor = other.open_cursor(root, false)?;
+/// assert!(other.seek(cursor, Key::Integer(7))?.is_eq()); // ... and every handle sees it.
+///
+/// queue.start()?; // from here on a thread writes
+/// queue.flush(None, Durability::Durable, None)?; // waits until it survives a loss of power
+/// assert!(disk.content(&path).is_some_and(|bytes| !bytes.is_empty()));
+/// assert_eq!(queue.error(None), None);
+///
+/// (drop(db), drop(other));
+/// queue.set_halt(Halt::Idle); // the thread ends when the queue is empty
+/// queue.wait()
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct WriteBehindVfs {
     shared: Arc<Shared>,
@@ -111,7 +146,6 @@ impl WriteBehindVfs {
             file,
             reader: Arc::clone(&reader),
             writer,
-            sector_size: facts.sector_size,
             queued: 0,
             full_sync: false,
             directory: None,
@@ -123,6 +157,7 @@ impl WriteBehindVfs {
         if let Some(file) = state.files.get_mut(&file) {
             file.open_handles += 1;
             file.handles += 1;
+            file.sector_size = Some(facts.sector_size);
             locks = Some((Arc::clone(&file.locks), file.group, file.path.clone()));
         }
         // The file was entered under the same lock.
@@ -164,6 +199,7 @@ impl WriteBehindVfs {
         let slot = Slot::new(None);
         if let Some(file) = state.files.get_mut(&file) {
             file.shared_slot = Some(Arc::clone(&slot));
+            file.vanishes = request.delete_on_close || path.is_none();
         }
         let facts = Facts { sector_size, device: DeviceTraits::default(), read_only: false };
         let slots = (Arc::clone(&slot), slot);
@@ -229,8 +265,8 @@ fn is_deferred(request: OpenRequest) -> bool {
 /// The sector size of a file that is not open: that of its database, or the smallest usual one.
 fn sector_size(state: &State, path: &Path) -> u32 {
     let database = database_of(path).and_then(|path| state.by_path.get(path));
-    let handle = state.handles.values().find(|handle| Some(&handle.file) == database);
-    handle.map_or(512, |handle| handle.sector_size)
+    let file = database.and_then(|id| state.files.get(id));
+    file.and_then(|file| file.sector_size).unwrap_or(512)
 }
 
 pub(super) fn push_line(op: &str, path: Option<&Path>, offset: u64) -> String {
@@ -283,8 +319,9 @@ impl Vfs for WriteBehindVfs {
             return self.base.delete(path, sync_directory);
         }
         let mut state = self.shared.enter()?;
-        let joined = state.files.values().any(|file| file.joined && file.changed && !file.undone);
         let super_journal = state.groups.delete_super_journal(path);
+        let commits = super_journal.is_some()
+            && state.files.values().any(|file| file.joined && file.changed && !file.undone);
         let group = super_journal.unwrap_or_else(|| state.groups.of_path(path));
         if let Some(error) = state.groups.latch(group) {
             return Err(error);
@@ -294,10 +331,7 @@ impl Vfs for WriteBehindVfs {
         let base = Arc::clone(&self.base);
         let op = Op::Delete { path: path.to_owned(), sync_directory, base };
         let position = state.push(group, None, op);
-        if super_journal.is_some()
-            && joined
-            && let Some(entry) = state.queue.at_mut(position)
-        {
+        if commits && let Some(entry) = state.queue.at_mut(position) {
             entry.is_commit = true;
         }
         drop(state);

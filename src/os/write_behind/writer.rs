@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::super::pending::Position;
 use super::batch::{self, Outcome};
+use super::finish;
 use super::settings::{Coalesce, Halt};
 use super::shared::Shared;
 use super::state::{Executor, State};
@@ -48,7 +49,7 @@ impl Shared {
         let delays = batch.is_operation();
         let mut state = self.state();
         let errors_seen = state.errors_seen;
-        batch::finish(&mut state, batch, outcome, died);
+        finish::finish(&mut state, batch, outcome, died);
         let report = state.history.back().filter(|_| state.errors_seen > errors_seen).cloned();
         self.progress.notify_all();
         drop(state);
@@ -96,7 +97,7 @@ impl Shared {
         let ended = catch_unwind(AssertUnwindSafe(|| self.write_until_halted()));
         if ended.is_err() {
             let mut state = self.state();
-            batch::fail_all(&mut state, Error::Internal("the writer panicked"));
+            finish::fail_all(&mut state, Error::Internal("the writer panicked"));
             self.give_up_role(&mut state);
         }
     }

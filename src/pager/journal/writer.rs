@@ -9,7 +9,7 @@ use super::record::{
 use super::super_journal::encode_super_record;
 use super::{GatheredFile, Journal, JournalSetup, RecordRange, Segment};
 use crate::error::{Error, Result};
-use crate::os::{File, SyncKind};
+use crate::os::{File, Hint, SyncKind};
 
 /// How the journal is made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +265,12 @@ impl Journal {
     /// The file; see [`Journal::flush`].
     pub(in crate::pager) fn file(&self) -> &dyn File {
         self.out.file()
+    }
+
+    /// Tells the disk that the writes that follow serve a rollback: it must not refuse them for
+    /// want of room in a queue, or the transaction could not be left.
+    pub(in crate::pager) fn begin_undo(&mut self) {
+        self.out.file_mut().hint(Hint::Undoing(true));
     }
 
     /// Notes that the journal is about to end.

@@ -23,15 +23,18 @@ mod simulate;
 mod table;
 mod transaction;
 mod varint;
+mod write_behind;
+
+pub(super) use os::OsFile;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
-    TABLES.iter().copied().flatten()
+    TABLES.iter().chain(&write_behind::TABLES).copied().flatten()
 }
 
 /// Every linked variable: its name, and the integer behind it.
 pub(super) fn linked_variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
-    simulate::variables().chain(pager::variables())
+    simulate::variables().chain([write_behind::variable()]).chain(pager::variables())
 }
 
 /// The file system behind `-vfs memory` of a new interpreter.
@@ -39,7 +42,12 @@ pub(super) fn memory_disk() -> Arc<dyn Vfs> {
     simulate::memory_disk()
 }
 
-const TABLES: [&[Command]; 9] = [
+/// The process ends: works off what is queued. Does nothing the second time.
+pub(super) fn exit() {
+    write_behind::exit();
+}
+
+const TABLES: [&[Command]; 10] = [
     DATABASES,
     TRANSACTIONS,
     TREES,
@@ -49,6 +57,7 @@ const TABLES: [&[Command]; 9] = [
     RECORDS,
     pager::COMMANDS,
     DISKS,
+    os::FILES,
 ];
 
 const DATABASES: &[Command] = &[

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
-use super::simulate;
+use super::{simulate, write_behind};
 use crate::btree::{Btree, Options};
 use crate::error::Error;
 use crate::format::PageSize;
@@ -30,6 +30,7 @@ struct Extras {
 enum Place {
     Unix,
     Memory,
+    WriteBehind,
 }
 
 /// `btree_open FILENAME NCACHE ?FLAGS? ?-vfs NAME? ?-vfsflags LIST? ?-db NAME?`
@@ -38,7 +39,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let has_flags = call.has(3) && option_index(&call.string(3)?).is_none();
     let flags = if has_flags { call.int(3)? } else { 0 };
     let extras = extras(call, if has_flags { 4 } else { 3 })?;
-    let place = extras.vfs.unwrap_or(Place::Unix);
+    let place = extras.vfs.unwrap_or_else(default_place);
     let options = Options {
         cache_size,
         omit_journal: flags & OMIT_JOURNAL != 0,
@@ -50,8 +51,12 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let vfs = match place {
         Place::Unix => simulate::disk(),
         Place::Memory => call.session.memory(),
+        Place::WriteBehind => {
+            write_behind::disk().ok_or_else(|| no_such_vfs(write_behind::NAME))?
+        }
     };
-    open_with(call, vfs, name, &options, extras.client)
+    let client = extras.client;
+    open_with(call, vfs, name, &options, client, place == Place::WriteBehind)
 }
 
 /// `btree_close ID`
@@ -71,7 +76,8 @@ pub(super) fn from_db(call: &mut Call<'_>) -> Outcome {
         return Ok(handle.into());
     }
     let path = file_of_connection(call, &name, index)?;
-    open_with(call, simulate::disk(), path, &historic_options(), None)
+    let is_queued = write_behind::is_default();
+    open_with(call, write_behind::default_disk(), path, &historic_options(), None, is_queued)
 }
 
 /// `btree_ismemdb ID`
@@ -117,10 +123,11 @@ fn open_with(
     name: PathBuf,
     options: &Options,
     client: Option<String>,
+    is_queued: bool,
 ) -> Outcome {
     let _suspended = simulate::suspend();
     let btree = Btree::open(vfs, name, options)?;
-    Ok(call.session.add_database(btree, client).into())
+    Ok(call.session.add_database(btree, client, is_queued).into())
 }
 
 /// The name in word 1; the two special ones are left alone, and so are names in memory.
@@ -160,11 +167,19 @@ fn place(name: &str) -> Result<Place, Failure> {
     match name {
         "unix" => Ok(Place::Unix),
         "memory" => Ok(Place::Memory),
-        _ => {
-            let text = format!("no such vfs: {name}");
-            Err(Failure::message(text, &["TCL", "LOOKUP", "VFS", name]))
-        }
+        write_behind::NAME if write_behind::disk().is_some() => Ok(Place::WriteBehind),
+        _ => Err(no_such_vfs(name)),
     }
+}
+
+/// Where opens lead that do not say.
+fn default_place() -> Place {
+    if write_behind::is_default() { Place::WriteBehind } else { Place::Unix }
+}
+
+fn no_such_vfs(name: &str) -> Failure {
+    let text = format!("no such vfs: {name}");
+    Failure::message(text, &["TCL", "LOOKUP", "VFS", name])
 }
 
 /// The access that a list of open flags asks for, `None` if it says nothing about it.

@@ -8,6 +8,11 @@ use crate::error::{Error, IoCall, ReadOnlyReason};
 use crate::os::simulate::{Arguments, LoggedCall, OpKind, PlannedFault};
 use crate::os::{Access, LockLevel, OpenKind, OpenRequest, SyncKind};
 
+mod file;
+
+pub(super) use file::COMMANDS as FILES;
+pub(in super::super) use file::OsFile;
+
 /// `os_log ?on|off|get|clear?`: the calls made so far, or switches their recording.
 pub(super) fn log(call: &mut Call<'_>) -> Outcome {
     match if call.has(1) { call.string(1)? } else { "get".to_owned() }.as_str() {

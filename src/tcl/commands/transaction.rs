@@ -1,8 +1,11 @@
 //! Transactions, statements and savepoints.
 
 use super::super::command::{Call, Outcome};
+use super::super::handle::{Database, InUse};
+use super::super::result_code::Failure;
+use super::write_behind;
 use crate::btree::TransactionKind;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// `btree_begin_transaction ID`
 pub(super) fn begin_transaction(call: &mut Call<'_>) -> Outcome {
@@ -23,7 +26,8 @@ pub(super) fn begin(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_commit ID`
 pub(super) fn commit(call: &mut Call<'_>) -> Outcome {
-    Ok(call.database(1)?.enter()?.commit()?.into())
+    let database = call.database(1)?;
+    Ok(finish(&database, |database| database.commit())?.into())
 }
 
 /// `btree_commit_phase_one ID ?SUPER?`
@@ -35,7 +39,22 @@ pub(super) fn commit_phase_one(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_commit_phase_two ID`
 pub(super) fn commit_phase_two(call: &mut Call<'_>) -> Outcome {
-    Ok(call.database(1)?.enter()?.commit_phase_two()?.into())
+    let database = call.database(1)?;
+    Ok(finish(&database, |database| database.commit_phase_two())?.into())
+}
+
+/// Commits, and waits for as much as the database wants of a commit (A934).
+fn finish(
+    database: &Database,
+    commit: impl FnOnce(&mut InUse<'_>) -> Result<()>,
+) -> std::result::Result<(), Failure> {
+    let mut in_use = database.enter()?;
+    let has_written = in_use.is_writing();
+    commit(&mut in_use)?;
+    if has_written {
+        write_behind::commit_durability(database, in_use.path())?;
+    }
+    Ok(())
 }
 
 /// `btree_rollback ID`

@@ -344,7 +344,6 @@ impl FaultKnobs {
         arguments: Arguments,
     ) -> Result<(), Strike> {
         self.count(kind);
-        self.delay(kind);
         let strike = self.decide(kind, arguments);
         if self.is_logging() {
             self.log.lock().push(LoggedCall {
@@ -355,6 +354,8 @@ impl FaultKnobs {
                 fault: strike.map(|strike| strike.error),
             });
         }
+        // Behind the log, so that a call which is being delayed can be seen there.
+        self.delay(kind);
         strike.map_or(Ok(()), Err)
     }
 

@@ -226,7 +226,7 @@ fn a_panic_in_the_writer_is_told_to_all() {
 
 /// A disk that panics when the word is written.
 #[derive(Debug)]
-struct Panicking(MemoryVfs);
+pub(super) struct Panicking(pub(super) MemoryVfs);
 
 #[derive(Debug)]
 struct PanickingFile(Box<dyn File>);

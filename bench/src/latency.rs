@@ -1,0 +1,228 @@
+//! What a queue in front of the disk changes: how long a small durable commit takes its caller,
+//! how many calls the disk gets, and what reading costs through a long queue.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tclbtree::format::{PageNumber, PageSize};
+use tclbtree::os::write_behind::{Durability, Halt, WriteBehind};
+use tclbtree::os::{Access, OpenKind, OpenRequest};
+use tclbtree::os::{File, Vfs};
+use tclbtree::pager::SafetyLevel;
+use tclbtree::{Btree, Key, Options, TABLE, TransactionKind, UnixVfs, WriteBehindVfs};
+
+use crate::store::{Failure, Result};
+
+/// Commits that are timed, each way.
+const COMMITS: i64 = 2000;
+
+/// Rows of the bulk load, and of one transaction of it.
+const BULK_ROWS: i64 = 200_000;
+const BULK_STEP: i64 = 20_000;
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// Pages that are read through the queue, and how often.
+const READ_PAGES: u64 = 100;
+const READ_ROUNDS: usize = 200;
+
+/// Measures and prints all of it.
+pub fn run(directory: &Path) -> Result<()> {
+    println!("Files in {}. Command: `make bench ARGS=--latency`\n", directory.display());
+    commits(directory)?;
+    bulk_load(directory)?;
+    reads(directory)?;
+    backlog(directory)
+}
+
+// ---- commits
+
+fn commits(directory: &Path) -> Result<()> {
+    let path = fresh(directory, "latency")?;
+    let direct = times_of_commits(&mut Table::create(Arc::new(UnixVfs::new()), &path, 2000)?)?;
+    let path = fresh(directory, "latency")?;
+    let (queue, vfs) = queued();
+    queue.start()?;
+    let mut table = Table::create(vfs, &path, 2000)?;
+    let layered = times_of_commits(&mut table)?;
+    queue.flush(None, Durability::Durable, None)?;
+    stop(&queue)?;
+    println!("### One row per commit, page 4096, delete mode, FULL ({COMMITS} commits)\n");
+    println!("| | direct | write-behind, writer running | ratio |\n|---|---:|---:|---:|");
+    for (name, part) in [("median", 0.5), ("99th percentile", 0.99)] {
+        let (one, other) = (at(&direct, part), at(&layered, part));
+        let ratio = one.as_secs_f64() / other.as_secs_f64();
+        println!("| {name} | {} | {} | {ratio:.0} |", micros(one), micros(other));
+    }
+    println!();
+    Ok(())
+}
+
+/// Times of commits, rising.
+fn times_of_commits(table: &mut Table) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for row in 0..COMMITS {
+        let began = Instant::now();
+        table.insert(row..row + 1)?;
+        times.push(began.elapsed());
+    }
+    times.sort();
+    Ok(times)
+}
+
+// ---- bulk load
+
+fn bulk_load(directory: &Path) -> Result<()> {
+    let path = fresh(directory, "bulk")?;
+    let (queue, vfs) = queued();
+    // A small cache, so that transactions spill in the middle.
+    let mut table = Table::create(vfs, &path, 200)?;
+    queue.flush(None, Durability::Written, None)?;
+    queue.reset_statistics(None);
+    queue.start()?;
+    for row in (0..BULK_ROWS).step_by(BULK_STEP as usize) {
+        table.insert(row..row + BULK_STEP)?;
+    }
+    queue.flush(None, Durability::Written, None)?;
+    let statistics = queue.statistics(None);
+    stop(&queue)?;
+    let (pushed, calls) = (statistics.writes, statistics.write_calls);
+    println!(
+        "### Bulk load of {BULK_ROWS} rows, {BULK_STEP} per transaction, cache of 200 pages\n"
+    );
+    println!("| writes pushed | write calls at the disk | ratio |\n|---:|---:|---:|");
+    println!("| {pushed} | {calls} | {:.1} |\n", pushed as f64 / calls as f64);
+    Ok(())
+}
+
+// ---- reading through the queue
+
+fn reads(directory: &Path) -> Result<()> {
+    let short = time_of_reads(directory, 100)?;
+    let long = time_of_reads(directory, 100_000)?;
+    println!("### Reading {READ_PAGES} pages, by the number of queued writes\n");
+    println!("| queued writes | time | ratio |\n|---:|---:|---:|");
+    println!("| 100 | {} | 1.00 |", micros(short));
+    let ratio = long.as_secs_f64() / short.as_secs_f64();
+    println!("| 100000 | {} | {ratio:.2} |\n", micros(long));
+    Ok(())
+}
+
+/// Median time of reading the first pages while so many writes, of these pages first, are queued.
+fn time_of_reads(directory: &Path, queued_writes: u64) -> Result<Duration> {
+    let path = fresh(directory, "reads")?;
+    let (_queue, vfs) = queued();
+    let request = OpenRequest {
+        kind: OpenKind::Database,
+        access: Access::Create,
+        exclusive: false,
+        delete_on_close: false,
+        lock_offset: 1 << 30,
+    };
+    let mut file: Box<dyn File> = vfs.open(Some(&path), request)?.file;
+    for page in 0..queued_writes {
+        file.write_at(&[page as u8; PAGE], page * PAGE as u64)?;
+    }
+    let mut times = Vec::new();
+    let mut buffer = [0; PAGE];
+    for _ in 0..READ_ROUNDS {
+        let began = Instant::now();
+        for page in 0..READ_PAGES {
+            file.read_at(&mut buffer, page * PAGE as u64)?;
+        }
+        times.push(began.elapsed());
+    }
+    times.sort();
+    Ok(at(&times, 0.5))
+}
+
+// ---- commits without a writer
+
+fn backlog(directory: &Path) -> Result<()> {
+    let mut times = Vec::new();
+    for count in [1000, 8000] {
+        let path = fresh(directory, "backlog")?;
+        let (_queue, vfs) = queued();
+        let mut table = Table::create(vfs, &path, 2000)?;
+        let began = Instant::now();
+        for row in 0..count {
+            table.insert(row..row + 1)?;
+        }
+        times.push((count, began.elapsed()));
+    }
+    println!("### Commits of one row without a writer\n");
+    println!("| commits | time | ratio |\n|---:|---:|---:|");
+    let first = times.first().map_or(Duration::ZERO, |(_, time)| *time);
+    for (count, time) in times {
+        let ratio = time.as_secs_f64() / first.as_secs_f64();
+        println!("| {count} | {} | {ratio:.1} |", micros(time));
+    }
+    Ok(())
+}
+
+// ---- what they share
+
+/// An open database with one table.
+struct Table {
+    btree: Btree,
+    root: PageNumber,
+}
+
+impl Table {
+    fn create(vfs: Arc<dyn Vfs>, path: &Path, cache_size: i32) -> Result<Table> {
+        let page_size = PageSize::new(PAGE as u32).ok_or_else(|| Failure("page size".into()))?;
+        let options = Options { page_size, cache_size, ..Options::default() };
+        let mut btree = Btree::open(vfs, path, &options)?;
+        btree.set_safety_level(SafetyLevel::Full, false);
+        btree.begin(TransactionKind::Write)?;
+        let root = btree.create_table(TABLE)?;
+        btree.commit()?;
+        Ok(Table { btree, root })
+    }
+
+    /// Inserts rows of 100 bytes and commits.
+    fn insert(&mut self, rows: std::ops::Range<i64>) -> Result<()> {
+        self.btree.begin(TransactionKind::Write)?;
+        let cursor = self.btree.open_cursor(self.root, true)?;
+        for row in rows {
+            self.btree.insert(cursor, Key::Integer(row), &[row as u8; 100], 0)?;
+        }
+        self.btree.close_cursor(cursor);
+        Ok(self.btree.commit()?)
+    }
+}
+
+fn queued() -> (WriteBehind, Arc<WriteBehindVfs>) {
+    let queue = WriteBehind::new();
+    let vfs = Arc::new(WriteBehindVfs::new(Arc::new(UnixVfs::new()), &queue));
+    (queue, vfs)
+}
+
+fn stop(queue: &WriteBehind) -> Result<()> {
+    queue.set_halt(Halt::Idle);
+    Ok(queue.wait()?)
+}
+
+/// A path at which nothing is.
+fn fresh(directory: &Path, name: &str) -> Result<PathBuf> {
+    let path = directory.join(format!("{name}.db"));
+    for path in [path.clone(), path.with_extension("db-journal")] {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(path)
+}
+
+/// The value below which this part of the rising times is.
+fn at(times: &[Duration], part: f64) -> Duration {
+    let index = times.len().saturating_sub(1) as f64 * part;
+    times.get(index.round() as usize).copied().unwrap_or_default()
+}
+
+fn micros(time: Duration) -> String {
+    format!("{:.1} µs", time.as_secs_f64() * 1e6)
+}

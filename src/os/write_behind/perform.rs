@@ -1,0 +1,153 @@
+//! The work of the executor at the disk beneath, with nothing locked but the base handle.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::{OpenRequest, SyncKind, Vfs};
+use super::batch::{Batch, Outcome, Target, Work};
+use super::coalesce::Call;
+use super::entry::HandleId;
+use super::locks::{FileLocks, Slot};
+use super::shared::Shared;
+use super::state::Identity;
+use super::sync::Mutex;
+use crate::error::{Error, Result};
+
+impl Batch {
+    /// Does the work.
+    pub(super) fn perform(&self, shared: &Shared) -> Outcome {
+        let mut outcome = Outcome::new(Ok(()));
+        outcome.result = match &self.work {
+            Work::Nothing | Work::SkippedSync | Work::Foregone => {
+                shared.trace(|| format!("{} {}", self.operation, self.name()));
+                Ok(())
+            }
+            Work::Write { slot, plan } => {
+                plan.calls.iter().try_for_each(|call| self.write(shared, slot, call))
+            }
+            Work::Truncate { slot, size } => {
+                shared.trace(|| format!("TRUNCATE {} to {size} bytes", self.name()));
+                use_file(slot, |file| file.truncate(*size))
+            }
+            Work::Sync { slot, kind, directory } => {
+                shared.trace(|| format!("SYNC {}", self.name()));
+                use_file(slot, |file| file.sync(*kind)).and_then(|()| sync_along(directory))
+            }
+            Work::Close { locks, slots } => {
+                shared.trace(|| format!("CLOSE {}", self.name()));
+                self.close(locks, slots);
+                Ok(())
+            }
+            Work::Delete { path, sync_directory, base } => {
+                shared.trace(|| format!("DELETE {}", path.display()));
+                base.delete(path, *sync_directory)
+            }
+            Work::Open { path: Some(path), base, stillborn, .. }
+                if !stillborn.is_empty() && base.exists(path) == Ok(false) =>
+            {
+                shared.trace(|| format!("OPEN {} delFlag=0", self.name()));
+                outcome.foregone = true;
+                Ok(())
+            }
+            Work::Open { path, request, base, slot, .. } => {
+                let flag = u32::from(request.delete_on_close);
+                shared.trace(|| format!("OPEN {} delFlag={flag}", self.name()));
+                open(path.as_deref(), *request, &**base, slot)
+                    .map(|identity| outcome.identity = identity)
+            }
+            Work::SyncDirectory { path, base } => {
+                let directory = path.parent().unwrap_or(path);
+                shared.trace(|| format!("SYNCDIR {}", directory.display()));
+                base.sync_directory(path)
+            }
+            Work::Unlock { locks } => {
+                shared.trace(|| format!("UNLOCK {}", self.name()));
+                let handle = self.handle.unwrap_or(HandleId(0));
+                locks.lock().unlock_reached(handle)
+            }
+            Work::Barrier { targets, .. } => {
+                shared.trace(|| "BARRIER".to_owned());
+                let mut all = targets.iter();
+                all.try_for_each(|target| sync_target(target).map(|()| outcome.synced += 1))
+            }
+        };
+        outcome
+    }
+
+    fn write(&self, shared: &Shared, slot: &Slot, call: &Call) -> Result<()> {
+        shared
+            .trace(|| format!("WRITE {} {} bytes at {}", self.name(), call.length(), call.offset));
+        use_file(slot, |file| match call.pieces.as_slice() {
+            [piece] => file.write_at(piece.bytes(), call.offset),
+            pieces => {
+                let pieces: Vec<IoSlice<'_>> =
+                    pieces.iter().map(|piece| IoSlice::new(piece.bytes())).collect();
+                file.write_vectored_at(&pieces, call.offset)
+            }
+        })
+    }
+
+    /// What the handle held is let go, and its base handles closed, unless the lock of others
+    /// hangs on one of them.
+    fn close(&self, locks: &Mutex<FileLocks>, slots: &[Arc<Slot>]) {
+        let mut locks = locks.lock();
+        // Errors of letting go are not reported: closing does so in any case.
+        let _ = locks.remove(self.handle.unwrap_or(HandleId(0)));
+        for slot in slots.iter().filter(|slot| !locks.needs(slot)) {
+            let file = slot.file.lock().take();
+            drop(file);
+        }
+    }
+}
+
+fn use_file(
+    slot: &Slot,
+    call: impl FnOnce(&mut dyn super::super::File) -> Result<()>,
+) -> Result<()> {
+    slot.with(call).unwrap_or(Err(Error::Internal("an operation on a file that is not open")))
+}
+
+/// A directory that cannot be opened is none of the file's business.
+fn sync_along(directory: &Option<(PathBuf, Arc<dyn Vfs>)>) -> Result<()> {
+    match directory.as_ref().map(|(path, base)| base.sync_directory(path)) {
+        None | Some(Ok(()) | Err(Error::CannotOpen(_))) => Ok(()),
+        Some(failed) => failed,
+    }
+}
+
+fn open(
+    path: Option<&Path>,
+    request: OpenRequest,
+    base: &dyn Vfs,
+    slot: &Slot,
+) -> Result<Option<Identity>> {
+    let opened = base.open(path, request)?;
+    if opened.read_only {
+        return Err(Error::CannotOpen("writing is not permitted"));
+    }
+    let identity = opened.file.identity();
+    *slot.file.lock() = Some(opened.file);
+    Ok(identity)
+}
+
+fn sync_target(target: &Target) -> Result<()> {
+    match target {
+        Target::Open { slot, .. } => {
+            slot.with(|file| file.sync(SyncKind::Normal)).unwrap_or(Ok(()))
+        }
+        Target::Closed { path, base } => {
+            let request = super::vfs::reopening();
+            match base.open(Some(path), request) {
+                Ok(mut opened) => opened.file.sync(SyncKind::Normal),
+                // It was removed behind our back: nothing is left to be saved.
+                Err(Error::CannotOpen(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+        Target::Directory { path, base, .. } => match base.sync_directory(path) {
+            Err(Error::CannotOpen(_)) => Ok(()),
+            other => other,
+        },
+    }
+}

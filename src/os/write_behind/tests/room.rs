@@ -1,0 +1,139 @@
+//! Nobody who waits for room hangs, whatever becomes of the writer meanwhile (A307, A308, 6.1);
+//! and a forked child of a process with a queue ends by itself (6.10).
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::super::super::simulate::{OpKind, PlannedFault};
+use super::super::super::unix::in_child;
+use super::errors::Panicking;
+use super::*;
+
+/// More than anything here takes; only a hanging thread reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `body` in another thread, and fails if that hangs.
+fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(body()));
+    receiver.recv_timeout(PATIENCE).expect("it hangs, or has failed")
+}
+
+/// A writer that comes and goes: every write is done, or busy and done again.
+#[test]
+fn a_pusher_outlives_a_writer_that_comes_and_goes() {
+    let content = in_time(|| {
+        let bench = Bench::new();
+        bench.control.set_limit(64, LimitPolicy::Block);
+        let mut file = bench.database("/f");
+        let control = bench.control.clone();
+        let (stop, stopped) = mpsc::channel::<()>();
+        let switcher = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                for halt in [Halt::Never, Halt::Now, Halt::Idle] {
+                    control.set_halt(halt);
+                    control.start().unwrap();
+                }
+            }
+            control.set_halt(Halt::Never);
+        });
+        for at in 0..5000 {
+            while let Err(error) = file.write_at(&[at as u8; 16], 16 * at) {
+                assert_eq!(error, Error::Busy);
+            }
+        }
+        drop(stop);
+        switcher.join().unwrap();
+        assert!(bench.control.statistics(None).peak_bytes <= 64);
+        bench.flush();
+        bench.content("/f").unwrap()
+    });
+    assert!(content.chunks(16).enumerate().all(|(at, block)| block == [at as u8; 16]));
+    assert_eq!(content.len(), 80_000);
+}
+
+/// An error while three wait for room: all of them hear it.
+#[test]
+fn a_latch_wakes_everybody() {
+    let results = in_time(|| {
+        let bench = Bench::new();
+        bench.control.set_limit(16, LimitPolicy::Block);
+        let mut first = bench.database("/f");
+        first.write_at(&[0; 16], 0).unwrap();
+        let pushers: Vec<_> = (1..4)
+            .map(|number| {
+                let mut file = bench.database("/f");
+                std::thread::spawn(move || file.write_at(&[number; 16], 16))
+            })
+            .collect();
+        bench.knobs.plan(OpKind::Write, 1, PlannedFault { persist: true, ..Default::default() });
+        bench.control.start().unwrap();
+        // Who comes before the writer starts is busy, who waits hears of the error.
+        pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect::<Vec<_>>()
+    });
+    let is_told =
+        |result: &crate::Result<()>| matches!(result, Err(Error::Busy | Error::Io { .. }) | Ok(()));
+    assert!(results.iter().all(is_told), "{results:?}");
+}
+
+/// The writer dies of a panic while somebody waits.
+#[test]
+fn a_dying_writer_wakes_everybody() {
+    let results = in_time(|| {
+        let control = WriteBehind::new();
+        control.set_limit(16, LimitPolicy::Block);
+        let vfs = WriteBehindVfs::new(Arc::new(Panicking(MemoryVfs::new())), &control);
+        let open = || {
+            let request = request(OpenKind::Database, Access::Create);
+            vfs.open(Some(Path::new("/f")), request).unwrap().file
+        };
+        control.start().unwrap();
+        let pushers: Vec<_> = (0..3)
+            .map(|number| {
+                let mut file = open();
+                std::thread::spawn(move || {
+                    let bytes: &[u8] = if number == 1 { b"panic" } else { b"other" };
+                    (0..1000).try_for_each(|at| file.write_at(bytes, 8 * at))
+                })
+            })
+            .collect();
+        let results: Vec<_> = pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect();
+        control.set_halt(Halt::Idle);
+        control.wait().unwrap();
+        results
+    });
+    assert!(matches!(results[1], Err(Error::Internal(_) | Error::Busy)), "{results:?}");
+}
+
+/// 6.10: in a forked child every call on the queue and its files is refused at once, a disk of
+/// its own works, and the child ends like any process; the parent goes on.
+#[test]
+fn a_forked_child_ends_by_itself() {
+    for runs in [false, true] {
+        let bench = Bench::new();
+        let mut file = bench.database("/f");
+        file.write_at(b"parent", 0).unwrap();
+        if runs {
+            bench.knobs.stall(OpKind::Write, 50);
+            bench.control.start().unwrap();
+        }
+        let code = in_child(|| {
+            let is_refused = |result: crate::Result<()>| matches!(result, Err(Error::Misuse(_)));
+            let checks = [
+                is_refused(file.write_at(b"child", 0)),
+                is_refused(file.sync(SyncKind::Normal)),
+                is_refused(file.read_at(&mut [0; 4], 0).map(drop)),
+                is_refused(bench.control.start()),
+                is_refused(bench.control.wait()),
+                is_refused(bench.control.flush(None, Durability::Written, None)),
+                bench.control.exit() == ExitReport::default(),
+                !bench.control.status().running,
+            ];
+            drop(file);
+            i32::from(!checks.iter().all(|&is_fine| is_fine))
+        });
+        assert_eq!(code, Some(0), "with a writer: {runs}");
+        bench.flush();
+        assert_eq!(bench.content("/f").unwrap(), b"parent");
+    }
+}

@@ -1,0 +1,160 @@
+//! The write-behind queue under load: its limit, its memory, its cost (A307, A308, 6.1, 6.2).
+//!
+//! `TCLBTREE_LONG=1`: 1 GiB instead of 64 MiB through the bounded queue.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use support::book::{Book, Change, Content, Form};
+use support::random::Random;
+use support::{Directory, number_from};
+use tclbtree::os::write_behind::{Durability, Halt, LimitPolicy, WriteBehind};
+use tclbtree::os::{MemoryVfs, UnixVfs, Vfs, WriteBehindVfs};
+use tclbtree::pager::JournalMode;
+use tclbtree::{Btree, Error, Options, TransactionKind};
+
+/// Memory and time are those of the process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const MIB: u64 = 1 << 20;
+
+/// Resident memory of the process, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+/// A307: whatever goes through, memory stays bounded by the limit.
+#[test]
+fn much_goes_through_a_small_limit() {
+    let _alone = ALONE.lock();
+    let directory = Directory::new("queue");
+    let control = WriteBehind::new();
+    control.set_limit(4 * MIB, LimitPolicy::Block);
+    control.start().unwrap();
+    let vfs = Arc::new(WriteBehindVfs::new(Arc::new(UnixVfs::new()), &control));
+    let db = Form::plain(4096).open(vfs, &directory.file("t.db"), 100).unwrap();
+    let mut book = Book::create(db).unwrap();
+    book.db.set_journal_mode(JournalMode::Truncate).unwrap();
+    let wanted = if number_from("TCLBTREE_LONG", 0) > 0 { 1024 * MIB } else { 64 * MIB };
+    let start = resident();
+    let (mut most, mut pushed, mut row) = (start, 0, 0);
+    while pushed < wanted {
+        let changes: Vec<Change> =
+            (row..row + 100).map(|row| Change::Put(row % 20_000, vec![row as u8; 900])).collect();
+        book.commit(&changes).unwrap();
+        row += 100;
+        most = most.max(resident());
+        let statistics = control.statistics(None);
+        pushed = statistics.bytes_written + statistics.queued_bytes;
+        assert!(statistics.peak_bytes <= 4 * MIB, "{statistics:?}");
+    }
+    control.flush(None, Durability::Written, None).unwrap();
+    let (grown, waits) = ((most - start) / MIB, control.statistics(None).waits);
+    println!("{} MiB through 4 MiB: memory grew by {grown} MiB, {waits} waits", pushed / MIB);
+    assert!(most - start <= 32 * MIB, "memory grew by {grown} MiB");
+    assert!(book.check().unwrap().is_empty());
+    control.set_halt(Halt::Idle);
+    control.wait().unwrap();
+}
+
+/// A308: a queue that is full in the middle of a commit, refused or blocked without a writer:
+/// the transaction can be rolled back, and the next one goes through.
+#[test]
+fn a_full_queue_in_the_middle_of_a_commit_can_be_rolled_back() {
+    let _alone = ALONE.lock();
+    let mut stops = 0;
+    for (policy, error) in [(LimitPolicy::Refuse, Error::Full), (LimitPolicy::Block, Error::Busy)] {
+        for mode in [JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist] {
+            for limit in (1..).map(|step| 700 * step) {
+                if goes_through(policy, error, mode, limit) {
+                    break;
+                }
+                stops += 1;
+            }
+        }
+    }
+    println!("{stops} commits stopped by a full queue and rolled back");
+    assert!(stops > 20);
+}
+
+/// Whether a commit fits below the limit; if not, it is rolled back.
+fn goes_through(policy: LimitPolicy, error: Error, mode: JournalMode, limit: u64) -> bool {
+    let (disk, control) = (MemoryVfs::new(), WriteBehind::new());
+    let vfs: Arc<dyn Vfs> = Arc::new(WriteBehindVfs::new(Arc::new(disk.clone()), &control));
+    let form = Form::plain(512);
+    let mut book = Book::create(form.open(vfs, Path::new("t.db"), 100).unwrap()).unwrap();
+    book.db.set_journal_mode(mode).unwrap();
+    let mut random = Random::new(3);
+    let (before, changes) = grown(&Content::default(), &mut random, 30);
+    book.commit(&changes).unwrap();
+    let (after, changes) = grown(&before, &mut random, 30);
+    control.flush(None, Durability::Written, None).unwrap();
+    control.set_limit(limit, policy);
+    book.db.begin(TransactionKind::Write).unwrap();
+    let mut result = changes.iter().try_for_each(|change| book.apply(change));
+    result = result.and_then(|()| book.db.commit());
+    control.set_limit(0, policy);
+    let is_through = result.is_ok();
+    if !is_through {
+        assert_eq!(result, Err(error), "{policy:?} {mode:?} {limit}");
+        control.set_limit(limit, policy);
+        book.db.rollback().unwrap();
+        assert!(book.checked_content().unwrap() == before, "{policy:?} {mode:?} {limit}");
+        control.set_limit(0, policy);
+        book.commit(&changes).unwrap();
+    }
+    control.flush(None, Durability::Written, None).unwrap();
+    drop(book);
+    control.flush(None, Durability::Written, None).unwrap();
+    let mut book =
+        Book::attach(Btree::open(Arc::new(disk), "t.db", &Options::default()).unwrap()).unwrap();
+    assert!(book.checked_content().unwrap() == after, "{policy:?} {mode:?} {limit}");
+    is_through
+}
+
+fn grown(content: &Content, random: &mut Random, count: usize) -> (Content, Vec<Change>) {
+    let mut content = content.clone();
+    let changes: Vec<Change> = (0..count)
+        .map(|_| {
+            let change = Change::random(random, &content, 512);
+            change.expect(&mut content);
+            change
+        })
+        .collect();
+    (content, changes)
+}
+
+/// Defect 20: without a writer the queue only grows, and a commit costs the same for all that.
+#[test]
+fn many_small_commits_without_a_writer_cost_no_more_each() {
+    let _alone = ALONE.lock();
+    let short = time_of_commits(1000);
+    let long = time_of_commits(8000);
+    let ratio = long.as_secs_f64() / short.as_secs_f64();
+    println!("1 000 commits {short:.0?}, 8 000 commits {long:.0?}: {ratio:.1} times as much");
+}
+
+fn time_of_commits(count: i64) -> Duration {
+    let control = WriteBehind::new();
+    let vfs = Arc::new(WriteBehindVfs::new(Arc::new(MemoryVfs::new()), &control));
+    let mut book =
+        Book::create(Form::plain(1024).open(vfs, Path::new("t.db"), 100).unwrap()).unwrap();
+    let began = Instant::now();
+    for row in 0..count {
+        book.commit(&[Change::Put(row, vec![1; 20])]).unwrap();
+    }
+    let time = began.elapsed();
+    let wanted = count as usize;
+    assert_eq!(book.content().unwrap().rows.len(), wanted);
+    assert!(control.status().ops > wanted as u64);
+    time
+}
