@@ -25,6 +25,7 @@ mod shared;
 mod store;
 mod table;
 mod table_lock;
+mod together;
 mod transaction;
 mod turn;
 mod vacuum;
