@@ -11,6 +11,7 @@ use crate::pager::{
 };
 
 use super::cursor::{CursorId, CursorTable};
+use super::schema::Schema;
 use super::session::{Session, Sharing};
 use super::store::{PageFormat, Store};
 use super::transaction::{FailedChange, NewRoot};
@@ -36,6 +37,8 @@ pub struct Btree {
     /// Full or incremental vacuum, chosen while no write transaction was open.
     pub(super) vacuum_choice: Option<AutoVacuum>,
     pub(super) lock_offset: u32,
+    /// What the caller has hung on the page cache.
+    pub(super) schema: Option<Schema>,
 }
 
 /// Opening and closing.
@@ -91,6 +94,7 @@ impl Btree {
             page_size_fixed_by_caller: false,
             vacuum_choice: None,
             lock_offset: options.lock_offset,
+            schema: None,
         })
     }
 
@@ -115,6 +119,7 @@ impl Drop for Btree {
         self.close_all_cursors();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
+        self.schema = None;
     }
 }
 

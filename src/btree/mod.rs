@@ -20,6 +20,7 @@ mod meta;
 mod node;
 mod overflow;
 mod pointer_map;
+mod schema;
 mod session;
 mod shared;
 mod store;
@@ -34,6 +35,7 @@ mod waiting;
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
 pub use connection::Btree;
 pub use cursor::CursorId;
+pub use schema::Schema;
 pub use shared::{CacheRegistry, Client, Entered, SharedConnection, UnlockCallback};
 
 /// Flags of [`Btree::create_table`]: a table b-tree, 64-bit integer keys with data on the leaves.
