@@ -130,8 +130,8 @@ impl Client {
     /// matter. Temporary databases are never shared.
     ///
     /// # Errors
-    /// Those of [`Btree::open`]; [`Constraint`](Error::Constraint) if the client has a connection to
-    /// that page cache already.
+    /// Those of [`Btree::open`]; [`Constraint`](Error::Constraint) if the client has a connection
+    /// to that page cache already.
     pub fn open(
         &self,
         vfs: Arc<dyn Vfs>,

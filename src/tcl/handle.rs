@@ -83,6 +83,7 @@ pub(super) struct Database {
 
 /// How a database is connected to its pages.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "always behind a pointer, and private as a rule")]
 enum Connection {
     /// It has a page cache to itself.
     Private(Guarded<Btree>),
