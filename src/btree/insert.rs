@@ -95,7 +95,7 @@ impl Btree {
             let root = self.cursors.get(id)?.root;
             for (other, cursor) in self.cursors.iter_mut() {
                 if other != id && cursor.root == root {
-                    cursor.save(&mut self.store);
+                    cursor.save(&mut self.store)?;
                 }
             }
         }
