@@ -44,6 +44,7 @@ set failed 0
 set skipped 0
 array set left_out {}
 foreach file [lsort [glob -directory $here {*}$patterns]] {
+    if {[file extension $file] ne ".test"} continue
     # The files about the layer itself switch it on and off as they need.
     if {[info exists ::env(TCLBTREE_ASYNC)] && [string match async* [file tail $file]]} continue
     lassign [run $file] p f s
