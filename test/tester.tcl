@@ -360,19 +360,51 @@ proc tester::disarm {} {
 
 # With TCLBTREE_ASYNC every test runs through the write-behind layer: `flushed` without a writer,
 # and the queue is worked off after the test; `running` with a writer that never ends, and the
-# queue is waited for before the files of the test are deleted.
+# queue is waited for before the files of the test are deleted. The first has one base handle for
+# each file, as there are without the layer, the second one more for the writer.
 proc tester::async_mode {} {
     if {[info exists ::env(TCLBTREE_ASYNC)]} {return $::env(TCLBTREE_ASYNC)}
     return ""
 }
-proc tester::work_off {} {
-    if {[async_mode] ne ""} {catch {sqlite3async_flush}}
+proc tester::work_off {args} {
+    if {[async_mode] ne ""} {catch {sqlite3async_flush -written}}
 }
 
 # Scripts that look at files, or let other programs do so, find there what they have written.
 proc tester::before_look {command op} {
     set word [lindex $command 1]
     if {[lindex $command 0] eq "exec" || $word in {copy delete exists rename size}} work_off
+}
+
+proc tester::note_left_out {command op} {
+    variable leftOut
+    set name [lindex $command 1]
+    if {[dict exists $leftOut $name]} {puts "left out: $name ([dict get $leftOut $name])"}
+}
+
+# The layer on, with what makes a script find the disk and the counts as it left them. The tests
+# that are left out all the same are told to `all.tcl`, with the reason.
+proc tester::start_async {mode} {
+    variable root
+    variable leftOut
+    source [file join $root test async-left-out.tcl]
+    set leftOut [left_out $mode]
+    ::tcltest::configure -skip [dict keys $leftOut]
+    trace add execution ::test enter tester::note_left_out
+    foreach name {file exec} {trace add execution $name enter tester::before_look}
+    foreach name {os_log os_fail} {trace add execution $name enter tester::work_off}
+    foreach name {
+        sqlite_sync_count sqlite_fullsync_count sqlite_open_file_count sqlite_opentemp_count
+        sqlite_io_error_pending sqlite_diskfull_pending
+    } {
+        trace add variable ::$name {read write} tester::work_off
+    }
+    sqlite3async_enable 1
+    if {$mode eq "running"} {
+        sqlite3async_start
+    } else {
+        sqlite3async_two_handles 0
+    }
 }
 
 # The end of every test: close what is open, look for leaked pins, files and journals, check
@@ -462,11 +494,7 @@ proc tester::start {} {
     ::tcltest::configure -verbose {body error} {*}$::argv
     ::tcltest::configure -tmpdir $scratch
     if {[async_mode] ne ""} {
-        source [file join $root test async-left-out.tcl]
-        foreach name {file exec} {trace add execution $name enter tester::before_look}
-        ::tcltest::configure -skip $tester::leftOut
-        sqlite3async_enable 1
-        if {[async_mode] eq "running"} sqlite3async_start
+        start_async [async_mode]
     }
     testConstraint sqlite3cli [expr {[auto_execok sqlite3] ne ""}]
     testConstraint memfail [expr {[info commands ::sqlite3_memdebug_fail] ne ""}]
