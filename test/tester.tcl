@@ -417,16 +417,21 @@ proc done {{option ""}} {
     foreach c $tester::cursors {catch {btree_close_cursor $c}}
     foreach p $tester::pagers {catch {pager_close $p}}
     set tester::pagers {}
+    set idle {}
     foreach b $tester::handles {
-        if {[catch {btree_rollback $b} message]} {
-            if {![string match "no such btree*" $message] && $option ne "-damaged"} {
-                lappend problems "rollback of $b at the end: $message"
-            }
-        } elseif {[stat $b ref] != 0} {
+        if {![catch {btree_rollback $b} message]} {
+            lappend idle $b
+        } elseif {![string match "no such btree*" $message] && $option ne "-damaged"} {
+            lappend problems "rollback of $b at the end: $message"
+        }
+    }
+    # Pages are pinned for a page cache, which several of them may share.
+    foreach b $idle {
+        if {[stat $b ref] != 0} {
             lappend problems "$b has [stat $b ref] pinned pages with nothing open"
         }
-        catch {btree_close $b}
     }
+    foreach b $tester::handles {catch {btree_close $b}}
     set tester::handles {}
     set tester::cursors {}
     tester::work_off

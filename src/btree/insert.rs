@@ -26,6 +26,8 @@ impl Btree {
     /// [`State`](Error::State) without a write transaction, [`ReadOnly`](Error::ReadOnly);
     /// [`Permission`](Error::Permission) for a read-only cursor; [`Locked`](Error::Locked) if
     /// another, read-only cursor is open on the tree (see [`Btree::set_cursor_locks`]);
+    /// [`LockedSharedCache`](Error::LockedSharedCache) if another connection of a shared page cache
+    /// has a cursor open on it and does not read what is uncommitted;
     /// [`Misuse`](Error::Misuse) for a key of the wrong type or an entry of more than 2^31−1
     /// bytes; [`Corrupt`](Error::Corrupt), [`Full`](Error::Full) and errors of the pager: if
     /// something was changed by then, further changes repeat the error until it is rolled back.
@@ -83,10 +85,14 @@ impl Btree {
         if !cursor.writable {
             return Err(Error::Permission);
         }
-        if self.is_blocked_by_reader(cursor.root, Some(id)) {
+        let (root, owner) = (cursor.root, cursor.owner);
+        if owner != self.session.id {
+            return Err(Error::Misuse("the cursor belongs to another connection"));
+        }
+        if self.is_blocked_by_reader(root, Some(id)) {
             return Err(Error::Locked);
         }
-        Ok(())
+        self.check_no_foreign_cursor(Some(root))
     }
 
     /// Saves every other cursor on the tree of cursor `id` (cursor invariant C3).

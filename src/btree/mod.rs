@@ -2,7 +2,8 @@
 //!
 //! One [`Btree`] is one connection to one database. Entries are reached through cursors, which
 //! live in a table inside the `Btree` and are named by [`CursorId`]; no cursor points back at its
-//! tree, so saving all cursors before a change is a loop.
+//! tree, so saving all cursors before a change is a loop. Several connections, from several
+//! threads, can share one: see [`CacheRegistry`].
 
 use crate::format::{LockPage, PageNumber, PageSize};
 use crate::os::Access;
@@ -19,17 +20,23 @@ mod meta;
 mod node;
 mod overflow;
 mod pointer_map;
+mod schema;
+mod session;
+mod shared;
 mod store;
 mod table;
+mod table_lock;
 mod together;
 mod transaction;
+mod turn;
 mod vacuum;
+mod waiting;
 
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
 pub use connection::Btree;
 pub use cursor::CursorId;
-
-use transaction::Transaction;
+pub use schema::Schema;
+pub use shared::{CacheRegistry, Client, Entered, SharedConnection, UnlockCallback};
 
 /// Flags of [`Btree::create_table`]: a table b-tree, 64-bit integer keys with data on the leaves.
 pub const TABLE: u8 = 5;

@@ -42,11 +42,14 @@ impl Btree {
             return Err(Error::corrupt("root beyond the end of the database").on_page(root.get()));
         }
         let mark = self.store.pager.mark();
-        let opened = Cursor::open(&mut self.store, root, writable);
+        let opened = Cursor::open(&mut self.store, self.session.id, root, writable);
         self.store.pager.release(mark);
         let mut cursor = opened?;
         match self.cursors.reserve() {
-            Ok(()) => Ok(self.cursors.insert(cursor)),
+            Ok(()) => {
+                self.session.cursors += 1;
+                Ok(self.cursors.insert(cursor))
+            }
             Err(error) => {
                 cursor.let_go(&mut self.store);
                 Err(error)
@@ -54,10 +57,15 @@ impl Btree {
         }
     }
 
-    /// Closes a cursor. One that is closed already is ignored.
+    /// Closes a cursor. One that is closed already, or another connection's, is ignored.
     pub fn close_cursor(&mut self, cursor: CursorId) {
+        let own = self.session.id;
+        if self.cursors.get(cursor).is_ok_and(|cursor| cursor.owner != own) {
+            return;
+        }
         if let Some(mut cursor) = self.cursors.remove(cursor) {
             cursor.let_go(&mut self.store);
+            self.session.cursors = self.session.cursors.saturating_sub(1);
             self.end_read_after_last_cursor();
         }
     }
@@ -364,11 +372,12 @@ impl Btree {
         self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store, pages))
     }
 
-    /// All open cursors, the most recently opened first.
+    /// All open cursors of this connection, the most recently opened first.
     pub fn cursors(&self) -> Vec<CursorSummary> {
         let mut list: Vec<CursorSummary> = self
             .cursors
             .iter()
+            .filter(|(_, cursor)| cursor.owner == self.session.id)
             .map(|(id, cursor)| {
                 let level = cursor.path.last();
                 CursorSummary {

@@ -15,6 +15,7 @@ use crate::pager::PageRef;
 
 use super::node::NodeKind;
 use super::store::Store;
+use super::table_lock::SessionId;
 
 mod api;
 mod payload;
@@ -50,6 +51,8 @@ pub(super) struct Level {
 /// An open cursor.
 #[derive(Debug)]
 pub(super) struct Cursor {
+    /// The connection that opened it.
+    pub(super) owner: SessionId,
     /// Root of its tree.
     pub(super) root: PageNumber,
     /// Opened for writing.
@@ -67,11 +70,16 @@ impl Cursor {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the page cannot be a root; errors of the pager.
-    pub(super) fn open(store: &mut Store, root: PageNumber, writable: bool) -> Result<Cursor> {
+    pub(super) fn open(
+        store: &mut Store,
+        owner: SessionId,
+        root: PageNumber,
+        writable: bool,
+    ) -> Result<Cursor> {
         let mut path = Vec::new();
         path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
-        let mut cursor =
-            Cursor { root, writable, position: Position::Nowhere, appending: false, path };
+        let position = Position::Nowhere;
+        let mut cursor = Cursor { owner, root, writable, position, appending: false, path };
         cursor.hold_root(store)?;
         Ok(cursor)
     }
@@ -153,7 +161,7 @@ impl Cursor {
     }
 }
 
-/// The open cursors of a connection, by slot; a [`CursorId`] is slot and serial number.
+/// The open cursors of a page cache, by slot; a [`CursorId`] is slot and serial number.
 #[derive(Debug, Default)]
 pub(super) struct CursorTable {
     slots: Vec<Option<(u32, Cursor)>>,

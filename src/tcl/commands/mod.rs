@@ -19,6 +19,7 @@ mod os;
 pub(super) mod pager;
 mod record;
 mod settings;
+mod shared;
 mod simulate;
 mod table;
 mod transaction;
@@ -26,6 +27,7 @@ mod varint;
 mod write_behind;
 
 pub(super) use os::OsFile;
+pub(super) use shared::new_client;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
@@ -47,12 +49,13 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 10] = [
+const TABLES: [&[Command]; 11] = [
     DATABASES,
     TRANSACTIONS,
     TREES,
     CURSORS,
     SETTINGS,
+    shared::COMMANDS,
     DIAGNOSTICS,
     RECORDS,
     pager::COMMANDS,
