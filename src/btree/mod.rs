@@ -22,6 +22,7 @@ mod pointer_map;
 mod put_data;
 mod store;
 mod table;
+mod together;
 mod transaction;
 mod vacuum;
 
