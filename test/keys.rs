@@ -1,7 +1,7 @@
 //! Indexes of records against a list that is sorted by a comparison of its own, and against those
 //! of stock SQLite: D187, D189 to D193, D315, D328, L50008 to L50011.
 //!
-//! `TCLBTREE_SEED` sets the first seed, `TCLBTREE_SEEDS` how many (6).
+//! Seeds are as in `support::Seeds` (6; half as many for the exchange with stock).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -15,7 +15,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use support::random::Random;
 use support::record::{Field, decode, encode};
-use support::{Directory, number_from, stock};
+use support::{Directory, Seeds, number_from, stock};
 use tclbtree::btree::{Collation, Direction, InsertHints, SearchMode, TextEncoding};
 use tclbtree::format::{PageNumber, PageSize};
 use tclbtree::{
@@ -315,8 +315,7 @@ impl Model {
 
 #[test]
 fn trees_of_records_are_a_sorted_list() {
-    let first = number_from("TCLBTREE_SEED", 1);
-    for seed in first..first + number_from("TCLBTREE_SEEDS", 6) {
+    for seed in Seeds::from_environment(6) {
         for width in [None, Some(2), Some(4)] {
             let mut random = Random::new(seed);
             let mut model = Model::new(&mut random, width);
@@ -498,8 +497,7 @@ fn change_here(
 /// D187: the order is that of stock, both reading stock's indexes and writing them.
 #[test]
 fn indexes_of_stock_are_read_and_written() {
-    let first = number_from("TCLBTREE_SEED", 1);
-    for seed in first..first + number_from("TCLBTREE_SEEDS", 6).div_ceil(2) {
+    for seed in Seeds::from_environment(3) {
         for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
             let mut random = Random::new(seed);
             let directory = Directory::new("keys");
