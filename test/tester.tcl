@@ -469,15 +469,6 @@ set sqlite3_tsd_count 0
 # Start and end of a test file
 # ---------------------------------------------------------------------------------------
 
-# Whether btree_cursor has the option -keyinfo yet.
-proc tester::accepts_key_descriptions {} {
-    set b [btree_open :memory: 10 0]
-    btree_begin_transaction $b
-    set failed [catch {btree_cursor $b [btree_create_table $b 2] 0 -keyinfo binary}]
-    btree_close $b
-    return [expr {!$failed}]
-}
-
 proc tester::start {} {
     variable scratch
     variable root
@@ -503,7 +494,6 @@ proc tester::start {} {
     }
     testConstraint sqlite3cli [expr {[auto_execok sqlite3] ne ""}]
     testConstraint memfail [expr {[info commands ::sqlite3_memdebug_fail] ne ""}]
-    testConstraint keyinfo [accepts_key_descriptions]
     testConstraint notRoot [expr {$::tcl_platform(user) ne "root"}]
     testConstraint md5 [expr {[auto_execok md5sum] ne "" || [auto_execok openssl] ne ""}]
     cd $scratch
