@@ -7,6 +7,7 @@
 use crate::format::{LockPage, PageNumber, PageSize};
 use crate::os::Access;
 
+mod backup;
 mod balance;
 mod check;
 mod connection;
@@ -26,6 +27,7 @@ mod transaction;
 mod vacuum;
 
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use backup::Backup;
 pub use connection::Btree;
 pub use cursor::CursorId;
 

@@ -12,8 +12,10 @@
 //!     may be half-changed and is broken for good: every later call on it fails, closing works.
 //! H3. No script can run while an object is in use.
 
+mod backups;
 mod pagers;
 
+pub(super) use backups::OpenBackup;
 pub(super) use pagers::{OpenPager, Page};
 
 use std::cell::{Cell, RefCell, RefMut};
@@ -52,6 +54,7 @@ pub(super) struct Session {
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
+    backups: RefCell<Table<OpenBackup>>,
     /// Names given by `-db`, each with its open databases in the order of opening (D132).
     clients: RefCell<HashMap<String, Vec<u64>>>,
     /// The file system behind `-vfs memory`.
@@ -103,6 +106,7 @@ impl Session {
             files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
+            backups: RefCell::default(),
             clients: RefCell::default(),
             memory,
         });
@@ -167,6 +171,7 @@ impl Session {
     /// Closes a database and its cursors.
     pub(super) fn close_database(&self, database: &Database) {
         let number = database.number;
+        self.finish_backups_of(database);
         self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
         self.databases.borrow_mut().remove(&number);
         self.clients.borrow_mut().retain(|_, numbers| {
@@ -237,6 +242,7 @@ impl Session {
 
     /// Closes everything; open transactions are rolled back (C3).
     pub(super) fn close_all(&self) {
+        self.backups.take();
         self.cursors.borrow_mut().clear();
         self.clients.borrow_mut().clear();
         let databases = self.databases.take();
