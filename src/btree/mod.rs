@@ -8,6 +8,7 @@
 use crate::format::{LockPage, PageNumber, PageSize};
 use crate::os::Access;
 
+mod backup;
 mod balance;
 mod check;
 mod connection;
@@ -35,6 +36,7 @@ mod waiting;
 
 pub use crate::format::record::{Collation, Direction, KeyInfo, SearchMode, TextEncoding};
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use backup::Backup;
 pub use connection::Btree;
 pub use cursor::CursorId;
 pub use schema::Schema;

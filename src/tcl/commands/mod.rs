@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicI32;
 use super::command::{ANY, Command};
 use crate::os::Vfs;
 
+mod backup;
 mod cursor;
 mod entry;
 mod help;
@@ -26,6 +27,7 @@ mod transaction;
 mod varint;
 mod write_behind;
 
+pub(super) use backup::BACKUP;
 pub(super) use os::OsFile;
 pub(super) use shared::new_client;
 
@@ -94,6 +96,34 @@ const DATABASES: &[Command] = &[
         c"ID",
         "absolute path of the journal",
         open::journal_name,
+    ),
+    Command::new(
+        c"btree_backup",
+        3..=3,
+        c"CMD DST SRC",
+        "begins to copy SRC into DST and makes CMD: step N, remaining, pagecount, finish",
+        backup::start,
+    ),
+    Command::new(
+        c"btree_is_in_backup",
+        1..=1,
+        c"ID",
+        "whether a backup reads from it",
+        backup::is_source,
+    ),
+    Command::new(
+        c"pager_backup_ptr",
+        1..=1,
+        c"ID",
+        "names of the backups that read from it",
+        backup::names,
+    ),
+    Command::new(
+        c"btree_copy_file",
+        2..=2,
+        c"TO FROM",
+        "makes a database an exact copy of another and commits it",
+        backup::copy_file,
     ),
 ];
 
