@@ -36,6 +36,6 @@ pub mod pager;
 #[cfg(feature = "tcl")]
 mod tcl;
 
-pub use btree::{Btree, CursorId, Key, Options, TABLE, TransactionKind};
+pub use btree::{Btree, CursorId, Key, LockedCursor, Options, TABLE, TransactionKind};
 pub use error::{Error, Result};
 pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};

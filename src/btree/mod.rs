@@ -26,7 +26,7 @@ mod vacuum;
 
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
 pub use connection::Btree;
-pub use cursor::CursorId;
+pub use cursor::{CursorId, LockedCursor};
 
 use transaction::Transaction;
 

@@ -17,11 +17,13 @@ use super::node::NodeKind;
 use super::store::Store;
 
 mod api;
+mod locked;
 mod payload;
 mod position;
 mod seek;
 mod walk;
 
+pub use locked::LockedCursor;
 pub(super) use position::Position;
 
 /// Deepest tree that is followed, in pages from root to leaf.
