@@ -38,7 +38,7 @@ pub use crate::format::record::{Collation, Direction, KeyInfo, SearchMode, TextE
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
 pub use backup::Backup;
 pub use connection::Btree;
-pub use cursor::CursorId;
+pub use cursor::{CursorId, LockedCursor};
 pub use schema::Schema;
 pub use shared::{CacheRegistry, Client, Entered, SharedConnection, UnlockCallback};
 

@@ -150,10 +150,7 @@ impl Btree {
     /// [`Corrupt`](Error::Corrupt) and errors of the pager, after which the cursor is on no entry;
     /// [`Abort`](Error::Abort) if the cursor was open over a rollback. All moves have these.
     pub fn first(&mut self, cursor: CursorId) -> Result<bool> {
-        self.move_cursor(cursor, |cursor, store| {
-            let result = cursor.first(store);
-            cursor.settle(store, result)
-        })
+        self.move_cursor(cursor, Cursor::go_first)
     }
 
     /// Moves to the last entry. `false`: the tree is empty.
@@ -161,10 +158,7 @@ impl Btree {
     /// # Errors
     /// As [`Btree::first`].
     pub fn last(&mut self, cursor: CursorId) -> Result<bool> {
-        self.move_cursor(cursor, |cursor, store| {
-            let result = cursor.last(store);
-            cursor.settle(store, result)
-        })
+        self.move_cursor(cursor, Cursor::go_last)
     }
 
     /// Moves to the next entry. `false`: there is none, or the cursor was on none; it then is on
@@ -253,12 +247,7 @@ impl Btree {
     #[inline]
     pub fn integer_key(&mut self, cursor: CursorId) -> Result<i64> {
         let (cursor, store) = self.settled(cursor)?;
-        if !cursor.is_on_cell(store) {
-            return Ok(0);
-        }
-        let level = cursor.level()?;
-        let node = store.node(level.page);
-        if node.kind().has_integer_keys() { node.integer_key(level.index) } else { Ok(0) }
+        cursor.integer_key(store)
     }
 
     /// Length of the key in bytes; the key itself in integer trees; 0 on no entry.
@@ -288,13 +277,7 @@ impl Btree {
     #[inline]
     pub fn payload_size(&mut self, cursor: CursorId) -> Result<u32> {
         let (cursor, store) = self.settled(cursor)?;
-        if !cursor.is_on_cell(store) {
-            return Ok(0);
-        }
-        match cursor.quick_payload(store) {
-            Some(payload) => Ok(payload.len() as u32),
-            None => Ok(cursor.cell(store)?.payload),
-        }
+        cursor.payload_size(store)
     }
 
     /// The integer key of the entry (0 in byte-string trees), and its payload, that is key (in
@@ -309,11 +292,7 @@ impl Btree {
         let (cursor, store) = self.settled(cursor)?;
         match cursor.quick_entry(store) {
             Some(entry) => Ok(Some(entry)),
-            None => {
-                let cell = cursor.cell(store)?;
-                let key = if cursor.kind(store)?.has_integer_keys() { cell.key } else { 0 };
-                Ok((cell.overflow == 0).then_some((key, cell.local)))
-            }
+            None => cursor.local_entry(store),
         }
     }
 
@@ -462,6 +441,18 @@ impl Cursor {
         let result = self.restore(store);
         store.pager.release(mark);
         result
+    }
+
+    /// [`Btree::first`], on the cursor itself.
+    pub(super) fn go_first(&mut self, store: &mut Store) -> Result<bool> {
+        let result = self.first(store);
+        self.settle(store, result)
+    }
+
+    /// [`Btree::last`], on the cursor itself.
+    pub(super) fn go_last(&mut self, store: &mut Store) -> Result<bool> {
+        let result = self.last(store);
+        self.settle(store, result)
     }
 
     /// After a failed move the cursor is on no entry.

@@ -22,6 +22,7 @@ use super::table_lock::SessionId;
 
 mod api;
 mod group;
+mod locked;
 mod payload;
 mod placed;
 mod position;
@@ -29,6 +30,7 @@ mod records;
 mod seek;
 mod walk;
 
+pub use locked::LockedCursor;
 pub(super) use position::Position;
 
 /// Deepest tree that is followed, in pages from root to leaf.

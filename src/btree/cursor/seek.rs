@@ -114,7 +114,7 @@ impl Cursor {
             return Ok(None);
         }
         let here = match node.quick_entry(level.index) {
-            Some((key, _)) => key,
+            Some(entry) => entry.key,
             None => node.integer_key(level.index)?,
         };
         match here.cmp(&wanted) {
@@ -124,8 +124,8 @@ impl Cursor {
                 if here.checked_add(1) != Some(wanted) {
                     return Ok(None);
                 }
-                let Some((next, _)) = node.quick_entry(level.index + 1) else { return Ok(None) };
-                if next != wanted {
+                let Some(next) = node.quick_entry(level.index + 1) else { return Ok(None) };
+                if next.key != wanted {
                     return Ok(None);
                 }
                 self.settle_on(level.index + 1);
