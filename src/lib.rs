@@ -36,7 +36,7 @@ pub mod pager;
 #[cfg(feature = "tcl")]
 mod tcl;
 
-pub use btree::{Btree, CacheRegistry, Client, CursorId, Key, Options, SharedConnection};
-pub use btree::{TABLE, TransactionKind};
+pub use btree::{Btree, CacheRegistry, Client, CursorId, INDEX, Key, KeyInfo, LockedCursor};
+pub use btree::{Options, SharedConnection, TABLE, TransactionKind};
 pub use error::{Error, Result};
 pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};

@@ -34,7 +34,7 @@ pub struct Btree {
     pub(super) page_size_fixed: bool,
     /// They were fixed on request, not by the database having pages.
     pub(super) page_size_fixed_by_caller: bool,
-    /// Full or incremental vacuum, chosen while no write transaction was open.
+    /// Full or incremental vacuum, chosen since the last commit: no rollback takes it back.
     pub(super) vacuum_choice: Option<AutoVacuum>,
     pub(super) lock_offset: u32,
     /// What the caller has hung on the page cache.
@@ -221,10 +221,11 @@ impl Btree {
         self.store.auto_vacuum = mode;
         if !capable(mode) {
             self.vacuum_choice = None;
-        } else if self.is_writing() {
-            self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
         } else {
             self.vacuum_choice = Some(mode);
+            if self.is_writing() {
+                self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
+            }
         }
         Ok(())
     }
@@ -424,7 +425,7 @@ impl Btree {
         if !self.store.has_pointer_map() {
             return Ok(false);
         }
-        self.save_all_cursors();
+        self.save_all_cursors()?;
         self.change(|btree| btree.store.vacuum_step())
     }
 }

@@ -8,7 +8,7 @@ use super::cursor::{Cursor, CursorId, Position};
 use super::node::{Node, NodeKind};
 use super::pointer_map::Owner;
 use super::store::Store;
-use super::{Btree, Key};
+use super::{Btree, InsertHints, Key};
 
 /// Bytes left free ahead of a cell that is being built, for the child pointer it gets if it
 /// replaces one on an interior page.
@@ -32,12 +32,29 @@ impl Btree {
     /// bytes; [`Corrupt`](Error::Corrupt), [`Full`](Error::Full) and errors of the pager: if
     /// something was changed by then, further changes repeat the error until it is rolled back.
     #[doc(alias = "sqlite3BtreeInsert")]
+    #[inline]
     pub fn insert(
         &mut self,
         cursor: CursorId,
         key: Key<'_>,
         data: &[u8],
         zeros: u32,
+    ) -> Result<()> {
+        self.insert_with_hints(cursor, key, data, zeros, InsertHints::default())
+    }
+
+    /// As [`Btree::insert`], for a caller who knows something about the place of the entry. A
+    /// wrong hint costs time and does no harm.
+    ///
+    /// # Errors
+    /// As [`Btree::insert`].
+    pub fn insert_with_hints(
+        &mut self,
+        cursor: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+        hints: InsertHints,
     ) -> Result<()> {
         self.check_write_through(cursor, |_| Ok(()))?;
         let size = data.len().saturating_add(zeros as usize);
@@ -46,7 +63,7 @@ impl Btree {
             return Err(Error::Misuse("entry of more than 2147483647 bytes"));
         }
         let mark = self.store.pager.mark();
-        let sought = self.prepare_insert(cursor, key);
+        let sought = self.prepare_insert(cursor, key, hints);
         let result = match sought {
             Ok(found) => {
                 let cursor = self.cursors.get_mut(cursor)?;
@@ -62,9 +79,21 @@ impl Btree {
 
     /// Finds the place of `key`, all other cursors on the tree being saved; nothing has changed
     /// yet if this fails.
-    fn prepare_insert(&mut self, id: CursorId, key: Key<'_>) -> Result<std::cmp::Ordering> {
+    fn prepare_insert(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        hints: InsertHints,
+    ) -> Result<std::cmp::Ordering> {
         self.save_cursors_on_tree_of(id)?;
-        self.cursors.get_mut(id)?.seek_to_insert(&mut self.store, key)
+        let cursor = self.cursors.get_mut(id)?;
+        if let Some(found) = hints.sought
+            && cursor.is_placed(&mut self.store, key, found)?
+        {
+            return Ok(found);
+        }
+        cursor.appending |= hints.behind_all;
+        cursor.seek_to_insert(&mut self.store, key)
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
@@ -101,7 +130,7 @@ impl Btree {
             let root = self.cursors.get(id)?.root;
             for (other, cursor) in self.cursors.iter_mut() {
                 if other != id && cursor.root == root {
-                    cursor.save(&mut self.store);
+                    cursor.save(&mut self.store)?;
                 }
             }
         }

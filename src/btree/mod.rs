@@ -8,6 +8,7 @@
 use crate::format::{LockPage, PageNumber, PageSize};
 use crate::os::Access;
 
+mod backup;
 mod balance;
 mod check;
 mod connection;
@@ -20,6 +21,7 @@ mod meta;
 mod node;
 mod overflow;
 mod pointer_map;
+mod put_data;
 mod schema;
 mod session;
 mod shared;
@@ -32,9 +34,11 @@ mod turn;
 mod vacuum;
 mod waiting;
 
+pub use crate::format::record::{Collation, Direction, KeyInfo, SearchMode, TextEncoding};
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use backup::Backup;
 pub use connection::Btree;
-pub use cursor::CursorId;
+pub use cursor::{CursorId, LockedCursor};
 pub use schema::Schema;
 pub use shared::{CacheRegistry, Client, Entered, SharedConnection, UnlockCallback};
 
@@ -98,6 +102,17 @@ pub enum Key<'a> {
     Integer(i64),
     /// Key of a tree with byte-string keys; compared byte by byte, a shorter prefix first.
     Bytes(&'a [u8]),
+}
+
+/// What the caller of [`Btree::insert_with_hints`] knows about the place of the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InsertHints {
+    /// The key is probably larger than all others.
+    #[doc(alias = "appendBias")]
+    pub behind_all: bool,
+    /// A search for the key has left the cursor where it is, with this result.
+    #[doc(alias = "seekResult")]
+    pub sought: Option<std::cmp::Ordering>,
 }
 
 /// What `btree_cursor_info` tells about a cursor; see tcl-commands "cursor_info" in the docs.

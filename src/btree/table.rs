@@ -38,13 +38,15 @@ impl Btree {
         }
         let kind = NodeKind::new(flags & KNOWN_FLAGS).unwrap_or_default().as_leaf();
         self.reserve_new_root()?;
+        if self.store.has_pointer_map() {
+            self.save_all_cursors()?;
+        }
         let root = self.change(|btree| {
             if !btree.store.has_pointer_map() {
                 let (root, page) = btree.store.allocate_page(None)?;
                 btree.store.node_mut(page).initialize(root, kind);
                 return Ok(root);
             }
-            btree.save_all_cursors();
             btree.store.create_root_in_order(kind)
         })?;
         self.note_new_root(root);

@@ -258,7 +258,6 @@ impl Btree {
         if self.store.header_word(FileHeader::LARGEST_ROOT)? != 0 {
             self.set_meta(7, u32::from(choice == AutoVacuum::Incremental))?;
         }
-        self.vacuum_choice = None;
         Ok(())
     }
 
@@ -332,8 +331,7 @@ impl Btree {
         let mark = self.store.pager.mark();
         let mut result = Ok(());
         if self.store.auto_vacuum == AutoVacuum::Full {
-            self.save_all_cursors();
-            result = self.store.vacuum_for_commit();
+            result = self.save_all_cursors().and_then(|()| self.store.vacuum_for_commit());
         }
         let result = result.and_then(|()| self.store.pager.commit_phase_one(super_journal));
         self.store.pager.release(mark);
@@ -352,6 +350,7 @@ impl Btree {
         if self.session.transaction == Transaction::Write {
             let result = self.store.pager.commit_phase_two();
             self.note_failure(result)?;
+            self.vacuum_choice = None;
             self.forget_changes();
         }
         self.finish_transaction();
@@ -436,11 +435,14 @@ impl Btree {
         self.new_roots.retain(|new| !undone(new));
     }
 
-    /// Saves every cursor and lets go of its pages: nothing may be held over a rollback.
+    /// Saves every cursor and lets go of its pages: nothing may be held over a rollback. It cannot
+    /// be called off either, so a cursor that cannot be saved becomes unusable.
     fn let_cursors_go(&mut self) {
         for (_, cursor) in self.cursors.iter_mut() {
-            cursor.save(&mut self.store);
-            cursor.let_go(&mut self.store);
+            match cursor.save(&mut self.store) {
+                Ok(()) => cursor.let_go(&mut self.store),
+                Err(error) => cursor.fail(&mut self.store, error),
+            }
         }
     }
 
@@ -451,6 +453,11 @@ impl Btree {
             self.page_size_fixed = self.page_size_fixed_by_caller;
         } else {
             result = self.hold_page_one().and_then(|()| self.refresh_auto_vacuum());
+            if let Some(choice) = self.vacuum_choice
+                && self.store.has_pointer_map()
+            {
+                self.store.auto_vacuum = choice;
+            }
         }
         let mark = self.store.pager.mark();
         for (_, cursor) in self.cursors.iter_mut() {
@@ -622,10 +629,11 @@ impl Btree {
     }
 
     /// Saves the position of every cursor (cursor invariant C3).
-    pub(super) fn save_all_cursors(&mut self) {
-        for (_, cursor) in self.cursors.iter_mut() {
-            cursor.save(&mut self.store);
-        }
+    ///
+    /// # Errors
+    /// Those of [`Cursor::save`](super::cursor::Cursor::save): the change must not be made.
+    pub(super) fn save_all_cursors(&mut self) -> Result<()> {
+        self.cursors.iter_mut().try_for_each(|(_, cursor)| cursor.save(&mut self.store))
     }
 
     /// The page size that a database without pages would get is changed.

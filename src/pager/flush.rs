@@ -182,6 +182,9 @@ impl<X: PageInfo> Pager<X> {
             }
             self.cache.mark_clean(frame);
         }
+        if !self.watches.is_empty() {
+            self.note_written(first, length as u32);
+        }
         self.counters.writes += length as u64;
         self.file_pages = self.file_pages.max(first - 1 + length as u32);
         Ok(())

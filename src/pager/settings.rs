@@ -33,6 +33,7 @@ impl<X: PageInfo> Pager<X> {
         if self.cache.pinned() > 0 || self.state > State::Reader {
             return Err(Error::Misuse("page size changed while pages are in use"));
         }
+        self.note_replaced();
         self.cache = Cache::new(size);
         self.scratch = Vec::new();
         self.page_size = size;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::command::{Call, Command, Reply};
 use super::commands;
-use super::handle::Session;
+use super::handle::{OpenBackup, Session};
 use super::interp::{Event, Interp};
 use super::result_code::Failure;
 use super::sys::{self, TclInterp, TclObj};
@@ -154,6 +154,54 @@ fn run_letters(interp: &mut Interp<'_>, session: &Session) {
         }
         interp.reset_result();
     }
+}
+
+/// What Tcl keeps for the command of a backup.
+struct BackupBinding {
+    session: Rc<Session>,
+    backup: Rc<OpenBackup>,
+}
+
+/// Makes the command of a backup, in place of any other of that name. The backup ends with it.
+pub(super) fn make_backup_command(interp: &mut Interp<'_>, name: &Value, backup: Rc<OpenBackup>) {
+    let binding = Box::new(BackupBinding { session: session_of(interp), backup });
+    let data = Box::into_raw(binding).cast();
+    let name = name.c_text(interp);
+    // SAFETY: a valid interpreter and a text ended by a zero byte; `data` is what `run_backup` and
+    // `forget_backup` expect, and Tcl passes it to `forget_backup` exactly once.
+    unsafe {
+        let delete = Some(forget_backup as sys::Callback);
+        sys::create_command(interp.raw(), name, run_backup, data, delete);
+    }
+}
+
+/// The commands of backups.
+unsafe extern "C" fn run_backup(
+    data: *mut c_void,
+    interp: *mut TclInterp,
+    count: c_int,
+    words: *const *mut TclObj,
+) -> c_int {
+    // SAFETY: as in `run_command`.
+    let binding = unsafe { &*data.cast::<BackupBinding>() };
+    let (session, backup) = (Rc::clone(&binding.session), Rc::clone(&binding.backup));
+    // SAFETY: as in `run_command`.
+    let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
+    let mut call = Call::new(token, &session, words);
+    call.backup = Some(backup);
+    let outcome = guarded(|| commands::BACKUP.call(&mut call));
+    finish(&mut call.interp, outcome)
+}
+
+/// The command of a backup was deleted.
+unsafe extern "C" fn forget_backup(data: *mut c_void) {
+    // SAFETY: made by `Box::into_raw` for this command; Tcl calls once.
+    let binding = unsafe { Box::from_raw(data.cast::<BackupBinding>()) };
+    swallowing(|| {
+        // Nobody is left to be told.
+        let _ = binding.backup.finish(&binding.session);
+    });
+    swallowing(|| drop(binding));
 }
 
 /// A command was deleted.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::commands::OsFile;
-use super::handle::{Client, Cursor, Database, OpenPager, Page, Session};
+use super::handle::{Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
@@ -130,13 +130,15 @@ pub(super) struct Call<'a> {
     pub(super) interp: Interp<'a>,
     /// What the interpreter has open.
     pub(super) session: &'a Session,
+    /// What the command was made for, if it is one of a backup.
+    pub(super) backup: Option<Rc<OpenBackup>>,
     words: &'a [Value],
 }
 
 impl<'a> Call<'a> {
     /// A call with these words.
     pub(super) fn new(interp: Interp<'a>, session: &'a Session, words: &'a [Value]) -> Call<'a> {
-        Call { interp, session, words }
+        Call { interp, session, backup: None, words }
     }
 
     /// Number of words behind the name.

@@ -12,9 +12,11 @@
 //!     may be half-changed and is broken for good: every later call on it fails, closing works.
 //! H3. No script can run while an object is in use.
 
+mod backups;
 mod clients;
 mod pagers;
 
+pub(super) use backups::OpenBackup;
 pub(super) use clients::Client;
 pub(super) use pagers::{OpenPager, Page};
 
@@ -56,6 +58,7 @@ pub(super) struct Session {
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
+    backups: RefCell<Table<OpenBackup>>,
     /// Clients by the name given by `-db`, as long as they have a database open (D132).
     clients: RefCell<HashMap<String, Rc<Client>>>,
     /// Which database's busy handler the engine has asked for.
@@ -134,6 +137,7 @@ impl Session {
             files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
+            backups: RefCell::default(),
             clients: RefCell::default(),
             asked: clients::Asked::default(),
             mutex_arrays: RefCell::default(),
@@ -215,6 +219,7 @@ impl Session {
     /// Closes a database and its cursors.
     pub(super) fn close_database(&self, database: Rc<Database>) {
         let number = database.number;
+        self.finish_backups_of(&database);
         self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
         self.databases.borrow_mut().remove(&number);
         self.leave_client(&database);
@@ -284,6 +289,7 @@ impl Session {
     /// Closes everything; open transactions are rolled back (C3).
     pub(super) fn close_all(&self) {
         self.mailbox.close();
+        self.backups.take();
         self.cursors.borrow_mut().clear();
         self.clients.borrow_mut().clear();
         self.mutex_arrays.borrow_mut().clear();

@@ -9,8 +9,11 @@
 //! * C3: before a tree changes, every cursor on it but the one that changes it lets go of its path
 //!   and remembers its key instead ([`Position::Saved`]); nothing ever reads through a stale path.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
+use crate::format::record::KeyInfo;
 use crate::pager::PageRef;
 
 use super::node::NodeKind;
@@ -18,11 +21,16 @@ use super::store::Store;
 use super::table_lock::SessionId;
 
 mod api;
+mod group;
+mod locked;
 mod payload;
+mod placed;
 mod position;
+mod records;
 mod seek;
 mod walk;
 
+pub use locked::LockedCursor;
 pub(super) use position::Position;
 
 /// Deepest tree that is followed, in pages from root to leaf.
@@ -61,6 +69,10 @@ pub(super) struct Cursor {
     pub(super) position: Position,
     /// The entry inserted last went behind all others, so the next one is tried there first.
     pub(super) appending: bool,
+    /// What the keys of its index are; `None`: byte strings, or integers.
+    key_info: Option<Arc<KeyInfo>>,
+    /// A number that the callers keep here, see [`Btree::set_cached_rowid`](super::Btree).
+    cached_rowid: i64,
     /// The pages from the root on (invariants C1, C2).
     pub(super) path: Vec<Level>,
 }
@@ -78,8 +90,16 @@ impl Cursor {
     ) -> Result<Cursor> {
         let mut path = Vec::new();
         path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
-        let position = Position::Nowhere;
-        let mut cursor = Cursor { owner, root, writable, position, appending: false, path };
+        let mut cursor = Cursor {
+            owner,
+            root,
+            writable,
+            position: Position::Nowhere,
+            appending: false,
+            key_info: None,
+            cached_rowid: 0,
+            path,
+        };
         cursor.hold_root(store)?;
         Ok(cursor)
     }
