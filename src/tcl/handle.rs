@@ -86,6 +86,7 @@ pub(super) struct Database {
 
 /// How a database is connected to its pages.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a database is on the heap already")]
 enum Connection {
     /// It has a page cache to itself.
     Private(Guarded<Btree>),
