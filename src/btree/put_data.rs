@@ -12,7 +12,8 @@ impl Btree {
     ///
     /// # Errors
     /// [`State`](Error::State) without a write transaction; [`ReadOnly`](Error::ReadOnly) for a
-    /// read-only database or cursor; [`Locked`](Error::Locked) as [`Btree::insert`];
+    /// read-only database or cursor; [`Locked`](Error::Locked) and
+    /// [`LockedSharedCache`](Error::LockedSharedCache) as [`Btree::insert`];
     /// [`Misuse`](Error::Misuse) in trees without data; [`Abort`](Error::Abort) on no entry;
     /// [`Corrupt`](Error::Corrupt) for a range that the data do not have: nothing is changed then;
     /// [`Corrupt`](Error::Corrupt) and errors of the pager, as [`Btree::insert`].
@@ -46,10 +47,11 @@ impl Btree {
         if !cursor.writable {
             return Err(Error::ReadOnly(ReadOnlyReason::Cursor));
         }
-        if self.is_blocked_by_reader(cursor.root, Some(id)) {
+        let root = cursor.root;
+        if self.is_blocked_by_reader(root, Some(id)) {
             return Err(Error::Locked);
         }
-        Ok(())
+        self.check_no_foreign_cursor(Some(root))
     }
 }
 

@@ -24,6 +24,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
 
 use super::session::Session;
 use super::table_lock::SessionId;
@@ -130,8 +131,8 @@ impl Client {
     /// matter. Temporary databases are never shared.
     ///
     /// # Errors
-    /// Those of [`Btree::open`]; [`Constraint`](Error::Constraint) if the client has a connection to
-    /// that page cache already.
+    /// Those of [`Btree::open`]; [`Constraint`](Error::Constraint) if the client has a connection
+    /// to that page cache already.
     pub fn open(
         &self,
         vfs: Arc<dyn Vfs>,
@@ -340,6 +341,20 @@ impl SharedConnection {
     #[doc(alias = "sqlite3BtreeEnter")]
     pub fn hold(&self) {
         self.client.take_turn(&self.cache);
+        self.note_held();
+    }
+
+    /// As [`SharedConnection::hold`], if no other thread is in the way any more before `limit` is
+    /// over; whether. Nothing is given back for the time of waiting.
+    pub fn hold_within(&self, limit: Duration) -> bool {
+        let is_held = self.cache.turn.take_within(limit);
+        if is_held {
+            self.note_held();
+        }
+        is_held
+    }
+
+    fn note_held(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held += 1;
         if *held == 1 {
@@ -637,10 +652,23 @@ mod tests {
             assert!(receiver.recv().unwrap());
             a.enter().unwrap();
             a.let_go().unwrap();
-            assert!(receiver.recv_timeout(std::time::Duration::from_millis(20)).is_err());
+            assert!(receiver.recv_timeout(Duration::from_millis(20)).is_err());
             a.let_go().unwrap();
             assert!(receiver.recv().unwrap());
         });
+    }
+
+    #[test]
+    fn waiting_for_a_cache_can_have_a_limit() {
+        let (a, b) = two();
+        a.hold();
+        let held = |limit| {
+            let held = || b.hold_within(limit) && b.let_go().is_ok();
+            std::thread::scope(|scope| scope.spawn(held).join().unwrap())
+        };
+        assert!(!held(Duration::ZERO) && !held(Duration::from_millis(5)));
+        a.let_go().unwrap();
+        assert!(held(Duration::ZERO) && held(Duration::from_secs(60)));
     }
 
     /// D242, D243: told when the transaction in the way has ended, or at once.

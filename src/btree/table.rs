@@ -60,7 +60,8 @@ impl Btree {
     /// # Errors
     /// [`State`](Error::State) without a write transaction; [`Locked`](Error::Locked) if any
     /// cursor is open, [`LockedSharedCache`](Error::LockedSharedCache) if only other connections of
-    /// a shared page cache have one; [`Corrupt`](Error::Corrupt) if the page is no root; errors of the pager.
+    /// a shared page cache have one; [`Corrupt`](Error::Corrupt) if the page is no root; errors of
+    /// the pager.
     #[doc(alias = "sqlite3BtreeDropTable")]
     pub fn drop_table(&mut self, root: u32) -> Result<Option<PageNumber>> {
         self.check_may_change()?;

@@ -3,6 +3,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 /// The turn at one page cache.
 #[derive(Debug, Default)]
@@ -37,9 +38,17 @@ impl Turn {
 
     /// Takes the turn once more, unless another thread has it.
     pub(super) fn try_take(&self) -> bool {
+        self.take_within(Duration::ZERO)
+    }
+
+    /// Takes the turn once more, unless another thread has it until `limit` is over.
+    pub(super) fn take_within(&self, limit: Duration) -> bool {
         let me = thread::current().id();
-        let mut taken = self.taken();
-        if taken.by.is_some_and(|owner| owner != me) {
+        let taken = self.taken();
+        let is_taken = |taken: &mut Taken| taken.by.is_some_and(|owner| owner != me);
+        let waited = self.free.wait_timeout_while(taken, limit, is_taken);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if is_taken(&mut taken) {
             return false;
         }
         taken.by = Some(me);

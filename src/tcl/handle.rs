@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::commands::OsFile;
 use super::interp::Bell;
@@ -41,6 +42,9 @@ use crate::os::write_behind::Durability;
 const DATABASE_PREFIX: &[u8] = b"btree";
 const CURSOR_PREFIX: &[u8] = b"btcur";
 const FILE_PREFIX: &[u8] = b"osfile";
+
+/// How long the end of the process waits for each page cache that another thread uses.
+const PATIENCE_AT_EXIT: Duration = Duration::from_secs(2);
 
 /// The number of the next handle of the process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -86,7 +90,7 @@ pub(super) struct Database {
 
 /// How a database is connected to its pages.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a database is on the heap already")]
+#[expect(clippy::large_enum_variant, reason = "always behind a pointer, and private as a rule")]
 enum Connection {
     /// It has a page cache to itself.
     Private(Guarded<Btree>),
@@ -156,6 +160,7 @@ impl Session {
     pub(super) fn close_all_of_thread() {
         let sessions = SESSIONS.try_with(|sessions| sessions.take()).unwrap_or_default();
         for session in sessions.iter().filter_map(Weak::upgrade) {
+            session.forget_what_others_hold();
             session.close_all();
         }
     }
@@ -286,10 +291,23 @@ impl Session {
         found.ok_or_else(|| no_such("file", handle))
     }
 
+    /// At the end of the process: a page cache that another thread does not give back is left as it
+    /// is. That thread ends with the process, and what it has not committed is rolled back by the
+    /// next one who opens the file.
+    fn forget_what_others_hold(&self) {
+        for database in self.databases.borrow().values() {
+            if database.shared().is_some_and(|shared| !shared.hold_within(PATIENCE_AT_EXIT)) {
+                std::mem::forget(Rc::clone(database));
+                // To end them, their databases would have to be entered.
+                std::mem::forget(self.backups.take());
+            }
+        }
+    }
+
     /// Closes everything; open transactions are rolled back (C3).
     pub(super) fn close_all(&self) {
         self.mailbox.close();
-        self.backups.take();
+        self.finish_all_backups();
         self.cursors.borrow_mut().clear();
         self.clients.borrow_mut().clear();
         self.mutex_arrays.borrow_mut().clear();
@@ -318,6 +336,24 @@ impl Database {
         match &self.connection {
             Connection::Private(btree) => btree.enter().map(InUse::Private),
             Connection::Shared(connection) => connection.enter().map(InUse::Shared),
+        }
+    }
+
+    /// Takes two databases into use, their page caches in the order in which everybody takes them.
+    ///
+    /// # Errors
+    /// As [`Database::enter`]; [`Error::Misuse`] if they share their page cache.
+    pub(super) fn enter_both<'a>(
+        one: &'a Database,
+        other: &'a Database,
+    ) -> Result<(InUse<'a>, InUse<'a>), Error> {
+        let place = |database: &Database| database.shared().map(SharedConnection::cache_number);
+        if place(one) <= place(other) {
+            let one = one.enter()?;
+            Ok((one, other.enter()?))
+        } else {
+            let other = other.enter()?;
+            Ok((one.enter()?, other))
         }
     }
 
