@@ -69,7 +69,7 @@ impl Cursor {
     /// [`Error::Corrupt`] if the page cannot be a root; errors of the pager.
     pub(super) fn open(store: &mut Store, root: PageNumber, writable: bool) -> Result<Cursor> {
         let mut path = Vec::new();
-        path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut path, DEPTH_MAX)?;
         let mut cursor =
             Cursor { root, writable, position: Position::Nowhere, appending: false, path };
         cursor.hold_root(store)?;
@@ -174,7 +174,7 @@ impl CursorTable {
     /// # Errors
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self) -> Result<()> {
-        self.slots.try_reserve(1).map_err(|_| Error::NoMemory)
+        crate::memory::reserve(&mut self.slots, 1)
     }
 
     /// Adds a cursor, in the room that was reserved.
