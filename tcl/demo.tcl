@@ -280,7 +280,7 @@ proc tour_behind {} {
     show::heading "Commits that do not wait for the disk"
     show::table lrrrr [behind::table $::output]
     show::say ""
-    show::say "A stream of commits beside a writer that pauses for a millisecond after each operation:"
+    show::say "Commits beside a writer that pauses for a millisecond after each operation:"
     lassign [behind::fill_and_drain [file join $::output stream.db]] commits filled operations \
         bytes drained
     show::fact "$commits commits, in" "$filled ms"

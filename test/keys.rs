@@ -186,7 +186,12 @@ impl Model {
             behind_all: random.percent(20),
             sought: match random.below(3) {
                 0 => Some(self.db.seek(self.writer, Key::Bytes(&bytes)).unwrap()),
-                1 => Some(random.pick(&[Ordering::Less, Ordering::Equal, Ordering::Greater])),
+                1 => {
+                    // From somewhere else the hint may be right about one neighbour, and is wrong.
+                    let elsewhere = encode(&self.random_record(random));
+                    self.db.seek(self.writer, Key::Bytes(&elsewhere)).unwrap();
+                    Some(random.pick(&[Ordering::Less, Ordering::Equal, Ordering::Greater]))
+                }
                 _ => None,
             },
         };

@@ -24,6 +24,7 @@ use super::store::Store;
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::put_u32;
 use crate::format::{AutoVacuum, FileHeader, PageNumber};
+use crate::memory;
 use crate::pager::{PageInfo, Regrouping, WatchId};
 
 /// The meta value that counts changes of the schema.
@@ -362,17 +363,10 @@ fn read_around_lock(to: &Store, from: &mut Store) -> Result<Vec<(u64, Vec<u8>)>>
         }
         let mark = from.pager.mark();
         let read = from.pager.fetch(page);
-        let piece = read.and_then(|read| copy_of(from.pager.bytes(read)));
+        let piece = read.and_then(|read| memory::copy_of(from.pager.bytes(read)));
         from.pager.release(mark);
-        pieces.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut pieces, 1)?;
         pieces.push((page.offset(from.format.page_size), piece?));
     }
     Ok(pieces)
-}
-
-fn copy_of(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
 }

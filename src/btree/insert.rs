@@ -220,8 +220,7 @@ impl Store {
         let payload = key_bytes.len() + data_size;
         let local = self.format.local_size(payload, kind.is_leaf_data());
         out.clear();
-        out.try_reserve(CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)
-            .map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(out, CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)?;
         out.extend([0; CHILD_SIZE]);
         if has_data {
             varint::push(data_size as u64, out);

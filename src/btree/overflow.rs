@@ -254,7 +254,7 @@ impl Store {
         pages: &mut Vec<PageNumber>,
     ) -> Result<()> {
         let count = self.chain_length(length)?;
-        pages.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(pages, count)?;
         let mut number = first.get();
         while pages.len() < count {
             let page = self.chain_page(number).map_err(|error| error.on_page(number))?;

@@ -163,6 +163,7 @@ impl Store {
         seen: &mut HashSet<PageNumber>,
     ) -> Result<u64> {
         let number = self.pager.number(page);
+        crate::memory::reserve(seen, 1)?;
         if depth >= DEPTH_MAX || !seen.insert(number) {
             return Err(Error::corrupt("tree leads in circles").on_page(number.get()));
         }

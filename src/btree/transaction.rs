@@ -412,7 +412,7 @@ impl Btree {
     /// # Errors
     /// [`NoMemory`](Error::NoMemory).
     pub(super) fn reserve_new_root(&mut self) -> Result<()> {
-        self.new_roots.try_reserve(1).map_err(|_| Error::NoMemory)
+        crate::memory::reserve(&mut self.new_roots, 1)
     }
 
     /// Notes that `root` is the root of another tree than before (T4).

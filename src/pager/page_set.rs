@@ -1,6 +1,7 @@
 //! A sparse set of page numbers.
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Pages per chunk.
 const CHUNK_PAGES: usize = 4096;
@@ -78,7 +79,7 @@ impl PageSet {
         let at = page as usize / CHUNK_PAGES;
         if at >= self.chunks.len() {
             let more = at + 1 - self.chunks.len();
-            self.chunks.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            memory::reserve(&mut self.chunks, more)?;
             self.chunks.resize_with(at + 1, || None);
         }
         let slot = &mut self.chunks[at];
@@ -95,7 +96,7 @@ impl PageSet {
 /// [`Error::NoMemory`].
 pub(super) fn filled<T: Copy, const N: usize>(value: T) -> Result<Box<[T; N]>> {
     let mut elements = Vec::new();
-    elements.try_reserve_exact(N).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut elements, N)?;
     elements.resize(N, value);
     elements.into_boxed_slice().try_into().map_err(|_| Error::NoMemory)
 }

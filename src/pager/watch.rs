@@ -6,7 +6,8 @@
 
 use super::page_set::PageSet;
 use super::{PageInfo, Pager};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 
 /// Names a watch of one pager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`NoMemory`](crate::Error::NoMemory).
     pub fn watch(&mut self) -> Result<WatchId> {
-        self.watches.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.watches, 1)?;
         self.next_watch += 1;
         let id = self.next_watch;
         let changed = PageSet::default();

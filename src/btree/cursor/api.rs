@@ -198,9 +198,9 @@ impl Btree {
         self.move_cursor(cursor, |cursor, store| cursor.seek(store, key))
     }
 
-    /// Moves to the entry of an index with a key of these fields, or to a neighbour of its place, as
-    /// [`Btree::seek`]; `mode` says which entries are equal. The second result is the rowid that a
-    /// prefix search reports.
+    /// Moves to the entry of an index with a key of these fields, or to a neighbour of its place,
+    /// as [`Btree::seek`]; `mode` says which entries are equal. The second result is the rowid
+    /// that a prefix search reports.
     ///
     /// # Errors
     /// As [`Btree::first`]; [`Misuse`](Error::Misuse) for a cursor that was opened without a

@@ -89,7 +89,7 @@ impl Cursor {
         writable: bool,
     ) -> Result<Cursor> {
         let mut path = Vec::new();
-        path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut path, DEPTH_MAX)?;
         let mut cursor = Cursor {
             owner,
             root,
@@ -202,7 +202,7 @@ impl CursorTable {
     /// # Errors
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self) -> Result<()> {
-        self.slots.try_reserve(1).map_err(|_| Error::NoMemory)
+        crate::memory::reserve(&mut self.slots, 1)
     }
 
     /// Adds a cursor, in the room that was reserved.

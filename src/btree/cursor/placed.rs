@@ -66,8 +66,8 @@ impl Cursor {
         })
     }
 
-    /// The cell next to the one that the cursor is on, above it if that is `Less`: on the same leaf,
-    /// or the one on a page above that bounds the leaf. `None` at the end of the tree.
+    /// The cell next to the one that the cursor is on, above it if that is `Less`: on the same
+    /// leaf, or the one on a page above that bounds the leaf. `None` at the end of the tree.
     fn beyond(&self, store: &Store, found: Ordering) -> Option<Level> {
         let (here, above) = self.path.split_last()?;
         if found.is_lt() {

@@ -260,11 +260,11 @@ impl NodeInfo {
             return Err(Error::corrupt("no such place on the page"));
         }
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut bytes, size)?;
         bytes.extend_from_slice(cell);
         bytes.resize(size, 0);
         let place = self.parked.partition_point(|parked| parked.index < index);
-        self.parked.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(&mut self.parked, 1)?;
         for parked in self.parked.iter_mut().skip(place) {
             parked.index += 1;
         }

@@ -6,8 +6,8 @@
 //! | nocase | `A` to `Z` count as `a` to `z`; behind a zero byte in both only the lengths count |
 //! | rtrim | by the bytes, spaces at the end not counted |
 //!
-//! The last two look at a text as UTF-8, whatever it is stored in. In UTF-16 binary is therefore not
-//! the order of the characters, and the other two are.
+//! The last two look at a text as UTF-8, whatever it is stored in. In UTF-16 binary is therefore
+//! not the order of the characters, and the other two are.
 
 use std::cmp::Ordering;
 
@@ -62,8 +62,8 @@ impl TextEncoding {
 }
 
 impl Collation {
-    /// Compares the text that begins with `stored` and is `size` bytes long with `wanted`; `None` if
-    /// that takes more than the beginning.
+    /// Compares the text that begins with `stored` and is `size` bytes long with `wanted`; `None`
+    /// if that takes more than the beginning.
     ///
     /// `stored` is not longer than `size`; if it is as long, there is an answer.
     pub(super) fn compare(

@@ -7,7 +7,8 @@
 //! A search takes its key apart once, into a [`RecordKey`], and holds it against the bytes of
 //! each entry that it meets. The beginning of an entry is enough as long as it decides, so that
 //! overflow pages are read only as far as needed. Nothing is believed about these bytes: what
-//! cannot be a record is [`Error::Corrupt`](crate::Error::Corrupt), unless fields ahead of the damage decide.
+//! cannot be a record is [`Error::Corrupt`](crate::Error::Corrupt), unless fields ahead of the
+//! damage decide.
 
 use std::cmp::Ordering;
 

@@ -28,7 +28,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let id = if described {
         let info = key_info(call, call.word(5)?)?;
         let mut database = database.enter()?;
-        // If the encoding cannot be read, the cursor cannot be opened, and that error is the better.
+        // If it cannot be read, the cursor cannot be opened, and that error is the better one.
         let encoding = TextEncoding::from_number(database.meta(TEXT_ENCODING).unwrap_or(0));
         database.open_index_cursor(root, writable, info.in_encoding(encoding))?
     } else {

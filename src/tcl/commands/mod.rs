@@ -533,6 +533,13 @@ const DISKS: &[Command] = &[
         simulate::set_pending_byte,
     ),
     Command::new(
+        c"sqlite3_memdebug_fail",
+        1..=3,
+        c"N ?-repeat N?",
+        "makes the N-th next allocation fail, or so many from it on; 0 ends it",
+        simulate::fail_allocation,
+    ),
+    Command::new(
         c"os_log",
         0..=1,
         c"?on|off|get|clear?",

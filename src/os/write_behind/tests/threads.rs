@@ -64,13 +64,14 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     control.start().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let is_done = Arc::clone(&done);
+    let queue = control.clone();
     let rewriting = std::thread::spawn(move || {
         let mut digit = 0u8;
         while !is_done.load(Ordering::Relaxed) {
             digit = (digit + 1) % 10;
             writer.write_at(&[b'0' + digit; 1000], 0).unwrap();
             // Now and then the queue runs empty, and the disk alone has the block.
-            if digit == 0 {
+            while digit == 0 && queue.status().ops > 0 {
                 std::thread::yield_now();
             }
         }
@@ -158,7 +159,7 @@ impl File for SlowFile {
         let (left, right) = buffer.split_at_mut(middle);
         self.1.alone(|| {
             let count = self.0.read_at(left, offset)?;
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_micros(100));
             Ok(count + self.0.read_at(right, offset + middle as u64)?)
         })
     }
