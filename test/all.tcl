@@ -25,6 +25,9 @@ proc run {file} {
     if {$failed > 0 || $crashed} {puts $output}
     if {$crashed && $failed == 0} {incr failed}
     puts "$name: $passed passed, $failed failed, $skipped skipped, $seconds s"
+    foreach line [regexp -all -inline -line {^\+\+\+\+ .* SKIPPED: .*$} $output] {
+        puts "    [string range $line 5 end]"
+    }
     flush stdout
     return [list $passed $failed $skipped]
 }

@@ -445,7 +445,7 @@ proc tester::start {} {
     trace add execution btree_cursor leave tester::note_cursor
     trace add execution pager_open leave tester::note_pager
     uplevel #0 {namespace import -force ::tcltest::test ::tcltest::testConstraint}
-    ::tcltest::configure -verbose {body error} {*}$::argv
+    ::tcltest::configure -verbose {body error skip} {*}$::argv
     ::tcltest::configure -tmpdir $scratch
     if {[async_mode] ne ""} {
         source [file join $root test async-left-out.tcl]
