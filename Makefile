@@ -39,7 +39,7 @@ demo: all
 	@$(WITH_LIBRARY) $(TCLSH) tcl/demo.tcl $(DB)
 
 test: all
-	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
+	@tools/setup.sh tclsh sqlite3 --optional tcl-thread tclsh9
 	$(WITH_LIBRARY) $(CARGO) test
 
 torture: all memcheck loom

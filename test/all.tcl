@@ -38,6 +38,7 @@ set passed 0
 set failed 0
 set skipped 0
 foreach file [lsort [glob -directory $here {*}$patterns]] {
+    if {[file extension $file] ne ".test"} continue
     # The files about the layer itself switch it on and off as they need.
     if {[info exists ::env(TCLBTREE_ASYNC)] && [string match async* [file tail $file]]} continue
     lassign [run $file] p f s
