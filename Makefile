@@ -28,7 +28,7 @@ WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtc
 # The tests that go on for as long as they are told.
 TORTURES = model interop recovery locks faults crash write_behind queue damage
 
-.PHONY: all demo test torture loom memcheck bench install clean help
+.PHONY: all demo test torture loom memcheck bench docs install clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -75,6 +75,10 @@ bench:
 	@tools/setup.sh cargo cc
 	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
 
+docs: all
+	@tools/setup.sh tclsh
+	@$(WITH_LIBRARY) $(TCLSH) tools/commands.tcl
+
 install: all
 	mkdir -p "$(PACKAGE)"
 	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
@@ -93,5 +97,6 @@ help:
 	@echo "make loom       the write-behind queue in every interleaving, PREEMPTIONS=$(PREEMPTIONS)"
 	@echo "make memcheck   the script tests under valgrind"
 	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make docs       write docs/commands.md anew from the table of commands"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
 	@echo "make clean      remove what was built"

@@ -27,9 +27,14 @@ mod write_behind;
 
 pub(super) use os::OsFile;
 
+/// Every table of commands with its title, in the order in which they are shown.
+pub(super) fn tables() -> impl Iterator<Item = &'static (&'static str, &'static [Command])> {
+    TABLES.iter().chain(&write_behind::TABLES)
+}
+
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
-    TABLES.iter().chain(&write_behind::TABLES).copied().flatten()
+    tables().flat_map(|(_, commands)| *commands)
 }
 
 /// Every linked variable: its name, and the integer behind it.
@@ -47,17 +52,17 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 10] = [
-    DATABASES,
-    TRANSACTIONS,
-    TREES,
-    CURSORS,
-    SETTINGS,
-    DIAGNOSTICS,
-    RECORDS,
-    pager::COMMANDS,
-    DISKS,
-    os::FILES,
+const TABLES: [(&str, &[Command]); 10] = [
+    ("Databases", DATABASES),
+    ("Transactions", TRANSACTIONS),
+    ("Tables and the header of the file", TREES),
+    ("Cursors and entries", CURSORS),
+    ("Settings", SETTINGS),
+    ("Looking inside", DIAGNOSTICS),
+    ("Rows as SQL stores them", RECORDS),
+    ("Files of any kind, page by page", pager::COMMANDS),
+    ("Disks that fail", DISKS),
+    ("Files through the OS layer", os::FILES),
 ];
 
 const DATABASES: &[Command] = &[
