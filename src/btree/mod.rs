@@ -21,6 +21,7 @@ mod overflow;
 mod pointer_map;
 mod store;
 mod table;
+mod together;
 mod transaction;
 mod vacuum;
 

@@ -5,6 +5,7 @@ use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
+use super::together::SuperJournal;
 use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
@@ -31,6 +32,7 @@ pub(super) struct Transaction {
     pub(super) unsealed: PageSet,
     /// Pages that became free leaves in this transaction.
     pub(super) freed: PageSet,
+    pub(super) super_journal: SuperJournal,
     /// Whether a page may have been written to the database file.
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
@@ -49,6 +51,7 @@ impl Default for Transaction {
             saved: PageSet::default(),
             unsealed: PageSet::default(),
             freed: PageSet::default(),
+            super_journal: SuperJournal::None,
             file_written: false,
             spill_forbidden: false,
         }
@@ -206,7 +209,11 @@ impl<X: PageInfo> Pager<X> {
         if self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
-        let file = self.open_journal_file(in_file)?;
+        let mut file = self.open_journal_file(in_file)?;
+        if in_file && self.journal_left {
+            file.truncate(0)?;
+            self.journal_left = false;
+        }
         let buffer = std::mem::take(&mut self.journal_buffer);
         match Journal::start(file, setup, self.vfs.random(), buffer) {
             Ok(journal) => self.transaction.journal = Some(journal),

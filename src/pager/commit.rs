@@ -10,6 +10,7 @@ use std::path::Path;
 use super::begin::Transaction;
 use super::journal::Journal;
 use super::state::State;
+use super::together::SuperJournal;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
 use crate::error::{Error, Result};
 use crate::format::bytes::{put_u32, u32_at};
@@ -53,7 +54,7 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// Whether the open write transaction has changed anything.
-    fn is_changed(&self) -> bool {
+    pub(super) fn is_changed(&self) -> bool {
         self.state.is_writing()
             && (self.state > State::WriterLocked || self.image != self.transaction.original_image)
     }
@@ -104,6 +105,7 @@ impl<X: PageInfo> Pager<X> {
             return Ok(());
         }
         self.file.hint(Hint::JoinSuperJournal(path));
+        self.transaction.super_journal = SuperJournal::Named(path.to_owned());
         match &mut self.transaction.journal {
             Some(journal) => journal.append_super_journal(path, aligned),
             None => Ok(()),
@@ -148,7 +150,9 @@ impl<X: PageInfo> Pager<X> {
             return Err(Error::State("phase one of commit was not done"));
         }
         let changed = self.state == State::Finished;
-        self.end_journal(changed).map_err(|error| self.latch(error))?;
+        if let Err(error) = self.end_journal(changed) {
+            self.leave_journal_behind().map_err(|_| self.latch(error))?;
+        }
         let durable = self.sync_journal_directory(changed);
         // The commit point is behind us. A file that stays too long is legal; one that was cut
         // while its journal can still come back with a power loss is not: the journal lacks what
@@ -161,8 +165,27 @@ impl<X: PageInfo> Pager<X> {
         }
         self.counter_raised |= changed && self.locking_mode == LockingMode::Exclusive;
         self.clean_dirty();
+        // A journal that comes back does no harm if what it names does not.
+        let settled = matches!(self.transaction.super_journal, SuperJournal::Gone);
         self.end_transaction();
-        durable
+        if settled { Ok(()) } else { durable }
+    }
+
+    /// Ending the journal has failed. If it names a super-journal that is gone, the transaction is
+    /// committed all the same, and the journal is left to the next reader to remove.
+    ///
+    /// # Errors
+    /// Any: the journal is still needed.
+    fn leave_journal_behind(&mut self) -> Result<()> {
+        if !self.is_committed_elsewhere()? {
+            return Err(Error::Internal("the journal is hot"));
+        }
+        if let Some(journal) = self.transaction.journal.take() {
+            self.journal_buffer = journal.close();
+        }
+        self.journal_left = true;
+        self.journal_name_durable = false;
+        Ok(())
     }
 
     /// Whether the file is longer than the image, so that this commit cuts it.

@@ -15,6 +15,7 @@
 //! | `flush` | journal synced, then dirty pages to the file |
 //! | `commit`, `rollback` | the two ends of a transaction |
 //! | `recover` | beginning to read, and what a crashed writer left |
+//! | `together` | committing with other databases |
 //! | `savepoint` | undoing a part of a transaction |
 //! | `journal` | the journal's bytes |
 //! | `raw` | a pager without a layer above: references hold its transactions |
@@ -54,6 +55,7 @@ mod stats;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod together;
 mod write;
 
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
@@ -196,6 +198,8 @@ pub struct Pager<X: PageInfo> {
     counter_raised: bool,
     /// The journal file that the last transaction left has a durable directory entry.
     journal_name_durable: bool,
+    /// A journal was left behind that could not be ended: the next one must not begin inside it.
+    journal_left: bool,
     /// Bytes 24 to 39 of the file as last read or written.
     stamp: Stamp,
 
@@ -267,6 +271,7 @@ impl<X: PageInfo> Pager<X> {
             count_trusted: false,
             counter_raised: false,
             journal_name_durable: false,
+            journal_left: false,
             stamp: Stamp::default(),
             cache_size: options.cache_size,
             locking_mode: if is_file { LockingMode::Normal } else { LockingMode::Exclusive },

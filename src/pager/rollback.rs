@@ -90,6 +90,10 @@ impl<X: PageInfo> Pager<X> {
     /// committed after all.
     fn revive_journal(&mut self) -> Result<()> {
         const GONE: Error = Error::Abort("the journal is gone: the transaction is committed");
+        // Half of a rollback would stay if it were cut short: nobody would finish it.
+        if self.is_committed_elsewhere()? {
+            return Err(GONE);
+        }
         let keeps_file = self.keeps_journal_file() && self.is_file();
         let sync = (!self.is_sync_disabled()).then(|| self.sync_kind());
         let Some(journal) = &mut self.transaction.journal else { return Ok(()) };

@@ -70,6 +70,21 @@ pub(in crate::pager) fn read_super_name(file: &dyn File) -> Result<Option<PathBu
     Ok(valid.then(|| PathBuf::from(OsStr::from_bytes(&path))))
 }
 
+/// The content of a super-journal that lists `journals`.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub(in crate::pager) fn encode_journal_list(journals: &[PathBuf]) -> Result<Vec<u8>> {
+    let length = journals.iter().map(|path| path.as_os_str().len() + 1).sum();
+    let mut list = Vec::new();
+    list.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+    for path in journals {
+        list.extend_from_slice(path.as_os_str().as_bytes());
+        list.push(0);
+    }
+    Ok(list)
+}
+
 /// The journals that a super-journal lists.
 ///
 /// # Errors
@@ -159,7 +174,9 @@ mod tests {
 
     #[test]
     fn listed_names_end_with_a_zero_byte() {
-        let names = listed_journals(&*file_with(b"/a-journal\0/b-journal\0")).unwrap();
-        assert_eq!(names, [PathBuf::from("/a-journal"), PathBuf::from("/b-journal")]);
+        let listed = [PathBuf::from("/a-journal"), PathBuf::from("/b-journal")];
+        let list = encode_journal_list(&listed).unwrap();
+        assert_eq!(list, b"/a-journal\0/b-journal\0");
+        assert_eq!(listed_journals(&*file_with(&list)).unwrap(), listed);
     }
 }
