@@ -7,7 +7,8 @@ use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::{AutoVacuum, FileHeader, PageNumber, PageSize};
 use crate::os::Vfs;
 use crate::pager::{
-    BusyHandler, JournalMode, LockingMode, Pager, PagerOptions, PagerStats, SafetyLevel, Storage,
+    BusyHandler, HeldPages, JournalMode, LockingMode, Pager, PagerOptions, PagerStats, SafetyLevel,
+    Storage,
 };
 
 use super::cursor::{CursorId, CursorTable};
@@ -20,6 +21,8 @@ use super::{Options, PageDetails, Transaction};
 pub struct Btree {
     pub(super) store: Store,
     pub(super) cursors: CursorTable,
+    /// Pages that the caller holds by their numbers.
+    pub(super) held: HeldPages,
     pub(super) transaction: Transaction,
     /// Transaction invariant T2.
     pub(super) read_ends_with_cursors: bool,
@@ -83,6 +86,7 @@ impl Btree {
                 workspace: Default::default(),
             },
             cursors: CursorTable::default(),
+            held: HeldPages::default(),
             transaction: Transaction::None,
             read_ends_with_cursors: false,
             failed: None,
@@ -108,6 +112,7 @@ impl Drop for Btree {
         for cursor in open {
             self.close_cursor(cursor);
         }
+        self.held.let_all_go(&mut self.store.pager);
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
     }

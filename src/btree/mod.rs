@@ -18,6 +18,7 @@ mod insert;
 mod meta;
 mod node;
 mod overflow;
+mod page_access;
 mod pointer_map;
 mod store;
 mod table;

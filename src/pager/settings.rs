@@ -83,6 +83,29 @@ impl<X: PageInfo> Pager<X> {
         self.header_ignored = true;
     }
 
+    /// Size of the database file in bytes; `None` as long as there is no file.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    pub fn file_size(&self) -> Result<Option<u64>> {
+        if self.has_file() { self.file.size().map(Some) } else { Ok(None) }
+    }
+
+    /// Reads bytes of the database file itself, past the cache; returns how many there were.
+    ///
+    /// # Errors
+    /// [`State`](crate::Error::State) as long as there is no file; [`Io`](crate::Error::Io).
+    pub fn read_file(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if !self.has_file() {
+            return Err(Error::State("the database has no file"));
+        }
+        self.file.read_at(buffer, offset)
+    }
+
+    fn has_file(&self) -> bool {
+        self.is_file() || self.materialised
+    }
+
     /// The system's descriptor of the database file, where there is one.
     pub fn descriptor(&self) -> Option<i32> {
         self.file.descriptor()

@@ -91,7 +91,10 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// The lasting error, or the complaint that there is no transaction.
-    pub(super) fn check_transaction(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Either.
+    pub fn check_transaction(&self) -> Result<()> {
         match self.error {
             Some(error) => Err(error),
             None if self.state == State::Open => Err(Error::State("no transaction is open")),

@@ -14,7 +14,7 @@
 
 mod pagers;
 
-pub(super) use pagers::{OpenPager, Page};
+pub(super) use pagers::{AnyPager, OpenPager, Page};
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
@@ -52,6 +52,8 @@ pub(super) struct Session {
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
+    /// By pager and page number (H4).
+    page_numbers: RefCell<HashMap<(u64, u32), u64>>,
     /// Names given by `-db`, each with its open databases in the order of opening (D132).
     clients: RefCell<HashMap<String, Vec<u64>>>,
     /// The file system behind `-vfs memory`.
@@ -103,6 +105,7 @@ impl Session {
             files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
+            page_numbers: RefCell::default(),
             clients: RefCell::default(),
             memory,
         });
@@ -168,6 +171,7 @@ impl Session {
     pub(super) fn close_database(&self, database: &Database) {
         let number = database.number;
         self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
+        self.forget_pages(number);
         self.databases.borrow_mut().remove(&number);
         self.clients.borrow_mut().retain(|_, numbers| {
             numbers.retain(|&known| known != number);
@@ -223,6 +227,19 @@ impl Session {
         let files = self.files.borrow();
         let found = number_of(handle, FILE_PREFIX).and_then(|number| files.get(&number));
         found.cloned().ok_or_else(|| no_such("file", handle))
+    }
+
+    /// The handle of the file of a pager, made when it is first asked for.
+    pub(super) fn file_of_pager(&self, pager: &AnyPager) -> String {
+        let known = |files: &Table<OsFile>| {
+            let mut files = files.iter();
+            files.find(|(_, file)| file.pager() == Some(pager.number())).map(|(&number, _)| number)
+        };
+        let number = known(&self.files.borrow());
+        match number {
+            Some(number) => format!("osfile{number}"),
+            None => self.add_file(OsFile::of_pager(pager.clone())),
+        }
     }
 
     /// Takes the file out, which is closed when the result is dropped; the handle is dead.

@@ -58,7 +58,7 @@ impl Btree {
     pub fn close_cursor(&mut self, cursor: CursorId) {
         if let Some(mut cursor) = self.cursors.remove(cursor) {
             cursor.let_go(&mut self.store);
-            self.end_read_after_last_cursor();
+            self.end_read_after_last_use();
         }
     }
 
