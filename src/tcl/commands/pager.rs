@@ -230,11 +230,11 @@ fn truncate(call: &mut Call<'_>) -> Outcome {
 fn truncate_image(call: &mut Call<'_>) -> Outcome {
     let pager = call.pager(1)?;
     let pages = size_in_pages(call)?;
-    Ok(match pager {
+    match pager {
         AnyPager::Own(pager) => pager.enter()?.truncate(pages)?,
         AnyPager::Below(database) => database.enter()?.truncate_image(pages)?,
     }
-    .into())
+    Ok(().into())
 }
 
 /// The number of pages in word 2; a negative one is no size to cut to.
@@ -266,11 +266,11 @@ fn file(call: &mut Call<'_>) -> Outcome {
 
 /// `pager_sync ID`
 fn sync(call: &mut Call<'_>) -> Outcome {
-    Ok(match call.pager(1)? {
+    match call.pager(1)? {
         AnyPager::Own(pager) => pager.enter()?.sync()?,
         AnyPager::Below(database) => database.enter()?.sync()?,
     }
-    .into())
+    Ok(().into())
 }
 
 /// `pager_commit_phase_one ID ?SUPER? ?NOSYNC?`; an empty SUPER is none.
@@ -281,11 +281,11 @@ fn commit_phase_one(call: &mut Call<'_>) -> Outcome {
     let super_journal = super_journal.as_deref();
     let unsynced = call.has(3) && call.boolean(3)?;
     let mut database = database.enter()?;
-    Ok(match unsynced {
+    match unsynced {
         true => database.commit_phase_one_unsynced(super_journal)?,
         false => database.commit_phase_one(super_journal)?,
     }
-    .into())
+    Ok(().into())
 }
 
 /// `pager_commit_phase_two ID`
@@ -375,11 +375,11 @@ fn extra(call: &mut Call<'_>) -> Outcome {
 fn write(call: &mut Call<'_>) -> Outcome {
     let page = call.page(1)?;
     let data = call.word(2)?.bytes(&mut call.interp)?;
-    Ok(match &page.pager {
+    match &page.pager {
         AnyPager::Own(pager) => pager.enter()?.write(page.page, data)?,
         AnyPager::Below(database) => database.enter()?.write_page(page.page, data)?,
     }
-    .into())
+    Ok(().into())
 }
 
 /// `page_number PAGE`
