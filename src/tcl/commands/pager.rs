@@ -1,4 +1,4 @@
-//! `pager_*` and `page_*`: pagers by themselves, on files of their own, and the pagers of databases.
+//! `pager_*` and `page_*`: pagers by themselves, on files of their own, and those of databases.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, Ordering};
