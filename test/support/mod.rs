@@ -19,7 +19,7 @@
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
 //! | `TCLBTREE_STREAMS` | write_behind | streams for each setting |
 //! | `TCLBTREE_CASES` | damage | damaged files |
-//! | `TCLBTREE_LONG` | interop | 1: also the file of 100 MB |
+//! | `TCLBTREE_LONG` | interop, queue, write_behind | 1: also the file of 100 MB, 1 GiB through the queue, stock SQLite looks at every image |
 
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
