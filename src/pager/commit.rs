@@ -60,9 +60,14 @@ impl<X: PageInfo> Pager<X> {
         }
         self.protect_originals()?;
         self.write_dirty_pages()?;
-        self.finish_file(sync).map_err(|error| self.latch_if_serious(error))?;
-        self.enter(State::Finished);
-        Ok(())
+        self.extend_file().map_err(|error| self.latch_if_serious(error))?;
+        let synced = if sync { self.sync() } else { Ok(()) };
+        // All is written, whether or not it is synced: an error of that stays until the rollback.
+        // One that does not stay lets the whole be tried again.
+        if synced.is_ok() || self.error.is_some() {
+            self.enter(State::Finished);
+        }
+        synced
     }
 
     /// Whether the open write transaction has changed anything.
@@ -124,12 +129,9 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
-    /// Gives the file its full length and, with `sync`, makes it durable.
-    fn finish_file(&mut self, sync: bool) -> Result<()> {
-        if self.file_pages < self.image {
-            self.write_zero_page(self.image)?;
-        }
-        if sync { self.sync_file() } else { Ok(()) }
+    /// Gives the file its full length.
+    fn extend_file(&mut self) -> Result<()> {
+        if self.file_pages < self.image { self.write_zero_page(self.image) } else { Ok(()) }
     }
 
     fn sync_file(&mut self) -> Result<()> {

@@ -78,7 +78,8 @@ impl<X: PageInfo> Pager<X> {
     /// Declares that page 1 carries no file header. Commit then raises the counter at byte 24 of
     /// page 1, made if absent, and touches nothing else; in memory not even that. The size of the
     /// file is rounded down to pages, a write-ahead log beside it means nothing, and a full cache
-    /// neither grows where spilling takes a lock that cannot be had, nor ever shrinks.
+    /// neither grows where spilling takes a lock that cannot be had, nor ever shrinks. A temporary
+    /// one has its journals in files from their first byte on.
     pub fn ignore_header(&mut self) {
         self.header_ignored = true;
     }
@@ -286,8 +287,8 @@ impl<X: PageInfo> Pager<X> {
     }
 
     fn state_number(&self) -> u32 {
-        let exclusive = self.storage == Storage::Memory
-            || (self.is_file() && self.file.lock_level() == LockLevel::Exclusive);
+        let exclusive =
+            self.storage == Storage::Memory || (self.is_file() && self.transaction.began_exclusive);
         match self.state {
             State::Open => 0,
             State::Reader => 1,

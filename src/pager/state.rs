@@ -23,7 +23,7 @@
 //! | `WriterLocked` | reserved, or exclusive if asked for | none, or open with its header |
 //! | `CacheChanged` | as before, or pending after a refused commit | open, not synced |
 //! | `FileChanged` | exclusive | its records protect what was written |
-//! | `Finished` | exclusive | synced; database written and synced |
+//! | `Finished` | exclusive | synced; database written, and synced unless that failed or waits |
 //! | `Failed` | unknown | left for the next reader to find |
 
 use super::Pager;

@@ -7,7 +7,7 @@ use super::super::command::{Call, Command, Outcome};
 use super::super::handle::AnyPager;
 use super::super::result_code::Failure;
 use super::super::value::Obj;
-use super::{simulate, transaction};
+use super::{simulate, transaction, write_behind};
 use crate::btree::{Btree, PagerStats, TransactionKind};
 use crate::error::Error;
 use crate::format::PageSize;
@@ -118,7 +118,7 @@ pub(super) const COMMANDS: &[Command] = &[
 fn open(call: &mut Call<'_>) -> Outcome {
     let cache_size = call.magnitude_of_32_bits(2)?;
     let cache_size = cache_size.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-    let vfs = simulate::disk();
+    let vfs = write_behind::default_disk();
     let (storage, page_size) = match call.string(1)?.as_str() {
         ":memory:" => (Storage::Memory, PageSize::HISTORIC),
         "" => (Storage::Temporary, page_size()?),
