@@ -33,7 +33,7 @@ impl Btree {
         } else {
             self.store.pager.fetch(page)
         };
-        let held = fetched.map(|page| self.held.hold(&mut self.store.pager, page));
+        let held = fetched.map(|page| self.session.held.hold(&mut self.store.pager, page));
         self.store.pager.release(mark);
         self.end_read_after_last_use();
         held
@@ -46,7 +46,7 @@ impl Btree {
         let mark = self.store.pager.mark();
         let found = self.store.pager.lookup(page);
         if let Some(page) = found {
-            self.held.hold(&mut self.store.pager, page);
+            self.session.held.hold(&mut self.store.pager, page);
         }
         self.store.pager.release(mark);
         found.is_some()
@@ -55,7 +55,7 @@ impl Btree {
     /// Gives a reference back; returns whether it was the last to this page.
     #[doc(alias = "sqlite3PagerUnref")]
     pub fn let_page_go(&mut self, number: u32) -> bool {
-        let is_last = self.held.let_go(&mut self.store.pager, number);
+        let is_last = self.session.held.let_go(&mut self.store.pager, number);
         self.end_read_after_last_use();
         is_last
     }
@@ -68,7 +68,7 @@ impl Btree {
 
     /// A page that is held, in a transaction in which its bytes are true.
     fn held_page(&self, number: u32) -> Result<PageRef> {
-        let page = self.held.find(number).ok_or(Error::Misuse("the page is not held"))?;
+        let page = self.session.held.find(number).ok_or(Error::Misuse("the page is not held"))?;
         self.store.pager.check_transaction()?;
         Ok(page)
     }

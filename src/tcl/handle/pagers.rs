@@ -1,8 +1,9 @@
 //! Pagers and their pages: `pager7`, `page12`.
 //!
-//! The pager of the database `btree7` has the handle `pager7`: numbers never repeat, so no pager by
-//! itself can have it. A page has one handle for as long as it is held, however many references
-//! there are (P2), and another one when it is got again.
+//! The pager of the database `btree7` has the handle `pager7`, and so has that of every database
+//! that joins its page cache: numbers never repeat, so no pager by itself can have it. A page has
+//! one handle for as long as it is held, however many references there are (P2), and another one
+//! when it is got again.
 //!
 //! Invariants:
 //!
@@ -14,7 +15,9 @@ use std::sync::atomic::Ordering;
 
 use super::super::commands::pager::RawPager;
 use super::super::result_code::Failure;
-use super::{DATABASE_PREFIX, Database, Guarded, InUse, NEXT, Session, no_such, number_of};
+use super::{
+    Connection, DATABASE_PREFIX, Database, Guarded, NEXT, Session, Table, Use, no_such, number_of,
+};
 use crate::error::Error;
 
 const PAGER_PREFIX: &[u8] = b"pager";
@@ -37,7 +40,7 @@ pub(in crate::tcl) enum AnyPager {
 }
 
 impl AnyPager {
-    /// The number in its handle.
+    /// The number of the pager or of the database; no other object has it.
     pub(in crate::tcl) fn number(&self) -> u64 {
         match self {
             AnyPager::Own(pager) => pager.number,
@@ -70,20 +73,32 @@ impl Session {
     /// # Errors
     /// `no such pager: "X"`.
     pub(in crate::tcl) fn pager(&self, handle: &[u8]) -> Result<AnyPager, Failure> {
-        let database = |number| self.databases.borrow().get(&number).cloned();
+        let databases = self.databases.borrow();
         let found = match number_of(handle, PAGER_PREFIX) {
             Some(number) => match self.pagers.borrow().get(&number) {
                 Some(own) => Some(AnyPager::Own(Rc::clone(own))),
-                None => database(number).map(AnyPager::Below),
+                None => first_on_cache(&databases, number).map(AnyPager::Below),
             },
-            None => number_of(handle, DATABASE_PREFIX).and_then(database).map(AnyPager::Below),
+            None => number_of(handle, DATABASE_PREFIX)
+                .and_then(|number| databases.get(&number).cloned())
+                .map(AnyPager::Below),
         };
         found.ok_or_else(|| no_such("pager", handle))
     }
 
     /// The handle of the pager below the trees of a database.
     pub(in crate::tcl) fn pager_handle(&self, database: &Database) -> String {
-        format!("pager{}", database.number)
+        format!("pager{}", database.pager)
+    }
+
+    /// The number in the pager's handle of the databases that share a page cache with `joining`.
+    pub(super) fn pager_of_cache(&self, joining: &Connection) -> Option<u64> {
+        let Connection::Shared(joining) = joining else { return None };
+        let databases = self.databases.borrow();
+        let on_cache = databases.values().find(|database| {
+            database.shared().is_some_and(|other| other.cache_number() == joining.cache_number())
+        });
+        on_cache.map(|database| database.pager)
     }
 
     /// Closes a pager; the handles of its pages are dead from here on.
@@ -98,6 +113,13 @@ impl Session {
         self.pages.borrow_mut().retain(|_, page| page.pager.number() != pager);
         self.page_numbers.borrow_mut().retain(|&(known, _), _| known != pager);
         self.files.borrow_mut().retain(|_, file| file.pager() != Some(pager));
+    }
+
+    /// The handles of all pages are dead from here on.
+    pub(super) fn forget_all_pages(&self) {
+        self.pages.borrow_mut().clear();
+        self.page_numbers.borrow_mut().clear();
+        self.files.borrow_mut().retain(|_, file| file.pager().is_none());
     }
 
     /// The handle of a page that `pager` holds, made with the first reference to it.
@@ -130,8 +152,6 @@ impl Session {
 
     /// Closes all pagers; open transactions are rolled back (C3).
     pub(super) fn close_all_pagers(&self) {
-        self.pages.borrow_mut().clear();
-        self.page_numbers.borrow_mut().clear();
         let pagers = self.pagers.take();
         for pager in pagers.values() {
             pager.close();
@@ -144,11 +164,17 @@ impl OpenPager {
     ///
     /// # Errors
     /// As [`Guarded::enter`].
-    pub(in crate::tcl) fn enter(&self) -> Result<InUse<'_, RawPager>, Error> {
+    pub(in crate::tcl) fn enter(&self) -> Result<Use<'_, RawPager>, Error> {
         self.pager.enter()
     }
 
     fn close(&self) {
         self.pager.end(RawPager::close);
     }
+}
+
+/// The first of the open databases whose pager has this number in its handle.
+fn first_on_cache(databases: &Table<Database>, pager: u64) -> Option<Rc<Database>> {
+    let on_cache = databases.values().filter(|database| database.pager == pager);
+    on_cache.min_by_key(|database| database.number).cloned()
 }
