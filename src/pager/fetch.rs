@@ -272,6 +272,13 @@ impl<X: PageInfo> Pager<X> {
         self.cache.parts_mut(page.frame)
     }
 
+    /// Resets the information of every page in the cache: what it was learnt from has changed.
+    pub fn reset_infos(&mut self) {
+        for frame in self.cache.indices() {
+            self.cache.frame_mut(frame).info.reset();
+        }
+    }
+
     /// Copies all bytes of `from` over those of `to` and resets the information of `to`.
     pub fn copy_page(&mut self, from: PageRef, to: PageMut) {
         self.cache.copy(from.frame, to.frame);

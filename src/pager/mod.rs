@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `state` | the states of a transaction, drawn |
 //! | `cache`, `page` | pages in memory, pins |
+//! | `held` | pages that a caller holds by their numbers |
 //! | `fetch` | a page from the cache, or from the file, or by recycling another |
 //! | `begin` | beginning to write |
 //! | `write` | saving the original before the first change |
@@ -41,6 +42,7 @@ mod cache;
 mod commit;
 mod fetch;
 mod flush;
+mod held;
 mod image;
 mod journal;
 mod locking;
@@ -61,6 +63,7 @@ mod watch;
 mod write;
 
 pub use begin::Regrouping;
+pub use held::HeldPages;
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
 pub use raw::RawPager;
 pub use stats::PagerStats;

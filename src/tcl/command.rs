@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::commands::OsFile;
-use super::handle::{Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
+use super::handle::{AnyPager, Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
@@ -206,12 +206,34 @@ impl<'a> Call<'a> {
         self.session.file(self.word(index)?.text(&mut self.interp))
     }
 
-    /// The pager named by word `index`.
+    /// The pager named by word `index`, which may be that of a database.
     ///
     /// # Errors
     /// `no such pager: "X"`.
-    pub(super) fn pager(&mut self, index: usize) -> Result<Rc<OpenPager>, Failure> {
+    pub(super) fn pager(&mut self, index: usize) -> Result<AnyPager, Failure> {
         self.session.pager(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The pager by itself that is named by word `index`.
+    ///
+    /// # Errors
+    /// `no such pager: "X"`; [`Error::Misuse`] for the pager of a database (P9).
+    pub(super) fn own_pager(&mut self, index: usize) -> Result<Rc<OpenPager>, Failure> {
+        match self.pager(index)? {
+            AnyPager::Own(pager) => Ok(pager),
+            AnyPager::Below(_) => Err(Error::Misuse("the pager of a database").into()),
+        }
+    }
+
+    /// The database whose pager is named by word `index`.
+    ///
+    /// # Errors
+    /// `no such pager: "X"`; [`Error::Misuse`] for a pager by itself.
+    pub(super) fn database_of_pager(&mut self, index: usize) -> Result<Rc<Database>, Failure> {
+        match self.pager(index)? {
+            AnyPager::Below(database) => Ok(database),
+            AnyPager::Own(_) => Err(Error::Misuse("a pager without a database").into()),
+        }
     }
 
     /// The page named by word `index`.

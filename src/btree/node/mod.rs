@@ -76,6 +76,9 @@ pub(crate) struct NodeInfo {
     searches: u16,
 }
 
+/// Length of [`NodeInfo::notes`].
+pub(crate) const NODE_NOTES: usize = 16;
+
 impl PageInfo for NodeInfo {
     #[inline]
     fn reset(&mut self) {
@@ -90,6 +93,21 @@ impl NodeInfo {
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// What is known, as bytes for people to look at: 1, kind, header, 0, pointers, cells, free,
+    /// content; all zeros if nothing is known.
+    pub(crate) fn notes(&self) -> [u8; NODE_NOTES] {
+        let mut notes = [0; NODE_NOTES];
+        if self.ready {
+            let [p, q] = self.pointers.to_be_bytes();
+            let [c, d] = self.cells.to_be_bytes();
+            let front = [1, self.kind.byte(), self.header, 0, p, q, c, d];
+            let (free, content) = (self.free.to_be_bytes(), self.content.to_be_bytes());
+            let all = front.into_iter().chain(free).chain(content);
+            notes.iter_mut().zip(all).for_each(|(note, byte)| *note = byte);
+        }
+        notes
     }
 
     /// Validates header and free blocks (D288, N1, N2) and remembers what the header says.

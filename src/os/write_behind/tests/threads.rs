@@ -47,7 +47,7 @@ fn now_stops_at_once() {
     assert_eq!(bench.control.status().ops, 0);
 }
 
-/// A504: one block, always of one digit. Slow calls beneath tear it for every reader that trusts
+/// One block, always of one digit. Slow calls beneath tear it for every reader that trusts
 /// what it found: see [`a_read_that_looks_once_is_torn`].
 fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     let memory = MemoryVfs::new();
@@ -92,6 +92,7 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     torn
 }
 
+/// A504.
 #[test]
 fn reads_are_of_one_moment() {
     for two_handles in [true, false] {
