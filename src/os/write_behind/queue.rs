@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! 1. Positions rise along the queue; only a barrier may repeat the one before it.
-//! 2. `live` and `bytes` are those of the entries that are not done.
+//! 2. `live`, `barriers` and `bytes` are those of the entries that are not done.
 //! 3. The head is not done.
 //! 4. There is room for the closing of every handle that is open: closing cannot fail.
 
@@ -19,6 +19,7 @@ pub(super) struct Queue {
     entries: VecDeque<Entry>,
     last: Position,
     live: usize,
+    barriers: usize,
     bytes: u64,
 }
 
@@ -48,6 +49,7 @@ impl Queue {
     pub(super) fn insert_barrier(&mut self, barrier: Entry) {
         let at = self.entries.partition_point(|entry| entry.position <= barrier.position);
         self.live += 1;
+        self.barriers += 1;
         self.entries.insert(at, barrier);
     }
 
@@ -86,6 +88,17 @@ impl Queue {
     pub(super) fn account_done(&mut self, payload: u64) {
         self.live = self.live.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(payload);
+    }
+
+    /// A barrier is done; [`Queue::trim`] follows.
+    pub(super) fn account_barrier_done(&mut self) {
+        self.live = self.live.saturating_sub(1);
+        self.barriers = self.barriers.saturating_sub(1);
+    }
+
+    /// Whether somebody waits for a flush.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.barriers > 0
     }
 
     /// An entry that stays was relieved of its bytes.

@@ -159,8 +159,7 @@ impl Shared {
             return None;
         }
         let head = state.queue.entries().front()?;
-        let waits_for_flush = state.queue.entries().iter().any(|entry| entry.is_barrier());
-        if waits_for_flush || head.position <= state.burst_until {
+        if state.queue.has_barrier() || head.position <= state.burst_until {
             return None;
         }
         let lag = Duration::from_millis(state.settings.max_lag_ms);

@@ -179,11 +179,12 @@ impl File for SlowFile {
 }
 
 /// A918, A932: four threads on files of their own, a fifth that halts and starts; every file is
-/// what its thread wrote, and the books are right at every moment.
+/// what its thread wrote, and the books are right at every moment. `WRITE_BEHIND_SECONDS` sets
+/// for how long.
 #[test]
 fn threads_do_not_disturb_each_other() {
     let seconds = std::env::var("WRITE_BEHIND_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(2));
+    let time = Duration::from_secs(seconds.unwrap_or(10));
     let bench = Bench::new();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
