@@ -149,6 +149,8 @@ pub(super) struct State {
     pub(super) open_handles: usize,
     /// Waits that end batching at once.
     pub(super) hurry: usize,
+    /// Everything up to here is done at its turn, and not kept back.
+    pub(super) keep_after: Position,
     /// Everything up to here is started without further lag.
     pub(super) burst_until: Position,
     /// Flushes that wait, with their result once it is there.
@@ -180,6 +182,7 @@ impl State {
             exiting: false,
             open_handles: 0,
             hurry: 0,
+            keep_after: 0,
             burst_until: 0,
             tickets: Map::default(),
             counters: Counters::default(),
@@ -464,7 +467,7 @@ impl State {
             return;
         }
         let of_files = self.files.values().map(|file| file.group);
-        let of_entries = self.queue.entries().iter().map(|entry| entry.group);
+        let of_entries = self.queue.all().map(|entry| entry.group);
         let used: Vec<GroupId> = of_files.chain(of_entries).collect();
         let mut groups = std::mem::take(&mut self.groups);
         groups.sweep(&used, |path| self.is_open(path));
@@ -504,7 +507,7 @@ impl State {
                 matches!(entry.op, Op::Barrier { ticket: other, .. } if other == ticket);
             of_ticket && !entry.is_done()
         };
-        let Some(entry) = self.queue.entries_mut().find(is_meant) else { return };
+        let Some(entry) = self.queue.all_mut().find(is_meant) else { return };
         entry.progress = Progress::Done;
         let group = entry.group;
         self.queue.account_barrier_done();
