@@ -195,6 +195,9 @@ fn a_temporary_file_is_written_when_it_is_in_the_way() {
         |bench| {
             let mut database = bench.database("/f");
             database.write_at(&[2; 60], 0).unwrap();
+            wait_until("room", || bench.content("/f").is_some_and(|content| content == [2; 60]));
+            assert!(bench.control.status().bytes <= 1);
+            bench.flush();
         },
         |bench| bench.control.flush(None, Durability::Written, None).unwrap(),
         |bench| bench.control.set_coalesce(Coalesce::Safe),
@@ -211,7 +214,7 @@ fn a_temporary_file_is_written_when_it_is_in_the_way() {
         other.file.write_at(b"x", 0).unwrap();
         assert_eq!(bench.control.status().ops, 4, "{number}");
         end(&bench);
-        wait_until("written", || bench.control.status().ops == 0);
+        wait_until(&format!("end {number}"), || bench.control.status().ops == 0);
         assert_eq!(read(&*file, 0, 60), [1; 60]);
         assert_eq!(read(&*other.file, 0, 4), b"x");
     }
