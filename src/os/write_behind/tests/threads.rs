@@ -1,6 +1,6 @@
 //! Several threads and the writer at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::super::simulate::OpKind;
@@ -47,14 +47,15 @@ fn now_stops_at_once() {
     assert_eq!(bench.control.status().ops, 0);
 }
 
-/// A504: one block, always of one digit. Slow calls beneath tear it for every reader that trusts
-/// what it found: see [`a_read_that_looks_once_is_torn`].
+/// A504: one block, always of one digit. A read beneath is interrupted by a write: that tears the
+/// block for every reader that trusts what it found, see [`a_read_that_looks_once_is_torn`].
 fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     let memory = MemoryVfs::new();
     let control = WriteBehind::new();
     control.set_two_handles(two_handles);
     control.set_looks_once(looks_once);
-    let vfs = WriteBehindVfs::new(Arc::new(Slow(memory)), &control);
+    let meeting = Arc::new(Meeting::default());
+    let vfs = WriteBehindVfs::new(Arc::new(Slow(memory, Arc::clone(&meeting))), &control);
     let open = || {
         let request = request(OpenKind::Database, Access::Create);
         vfs.open(Some(Path::new("/f")), request).unwrap().file
@@ -63,15 +64,16 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     writer.write_at(&[b'0'; 1000], 0).unwrap();
     control.start().unwrap();
     let done = Arc::new(AtomicBool::new(false));
-    let is_done = Arc::clone(&done);
+    let (is_done, queue) = (Arc::clone(&done), control.clone());
     let rewriting = std::thread::spawn(move || {
         let mut digit = 0u8;
         while !is_done.load(Ordering::Relaxed) {
             digit = (digit + 1) % 10;
             writer.write_at(&[b'0' + digit; 1000], 0).unwrap();
-            // Now and then the queue runs empty, and the disk alone has the block.
-            if digit == 0 {
-                std::thread::yield_now();
+            // Every other time the disk alone has the block, and is being read.
+            if digit % 2 == 0 {
+                wait_while(Duration::from_secs(1), || queue.status().ops > 0);
+                wait_while(PAUSE, || !meeting.is_reading.load(Ordering::Relaxed));
             }
         }
     });
@@ -104,12 +106,29 @@ fn a_read_that_looks_once_is_torn() {
     assert_ne!(torn_reads(true, true, Duration::from_secs(20)), 0);
 }
 
-/// A disk whose files are read and written in pieces, with a pause between.
+/// How long a read is held up for a write to come between, and a write for a read.
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn wait_while(limit: Duration, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while holds() && began.elapsed() < limit {
+        std::thread::yield_now();
+    }
+}
+
+/// Where readers and writers of a disk meet.
+#[derive(Debug, Default)]
+struct Meeting {
+    is_reading: AtomicBool,
+    writes: AtomicU64,
+}
+
+/// A disk whose files are read in two pieces, with time for a write between.
 #[derive(Debug)]
-struct Slow(MemoryVfs);
+struct Slow(MemoryVfs, Arc<Meeting>);
 
 #[derive(Debug)]
-struct SlowFile(Box<dyn File>);
+struct SlowFile(Box<dyn File>, Arc<Meeting>);
 
 impl Vfs for Slow {
     fn open(
@@ -118,7 +137,7 @@ impl Vfs for Slow {
         request: OpenRequest,
     ) -> crate::Result<super::super::super::Opened> {
         let mut opened = self.0.open(path, request)?;
-        opened.file = Box::new(SlowFile(opened.file));
+        opened.file = Box::new(SlowFile(opened.file, Arc::clone(&self.1)));
         Ok(opened)
     }
     fn delete(&self, path: &Path, sync: bool) -> crate::Result<()> {
@@ -142,15 +161,20 @@ impl File for SlowFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
         let middle = buffer.len() / 2;
         let (left, right) = buffer.split_at_mut(middle);
+        let writes = self.1.writes.load(Ordering::Relaxed);
         let count = self.0.read_at(left, offset)?;
-        std::thread::yield_now();
+        self.1.is_reading.store(true, Ordering::Relaxed);
+        wait_while(PAUSE, || self.1.writes.load(Ordering::Relaxed) == writes);
+        self.1.is_reading.store(false, Ordering::Relaxed);
         Ok(count + self.0.read_at(right, offset + middle as u64)?)
     }
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> crate::Result<()> {
         let (left, right) = bytes.split_at(bytes.len() / 3);
         self.0.write_at(left, offset)?;
         std::thread::yield_now();
-        self.0.write_at(right, offset + left.len() as u64)
+        self.0.write_at(right, offset + left.len() as u64)?;
+        self.1.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
     fn truncate(&mut self, size: u64) -> crate::Result<()> {
         self.0.truncate(size)
