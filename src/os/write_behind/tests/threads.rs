@@ -71,7 +71,7 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
             digit = (digit + 1) % 10;
             writer.write_at(&[b'0' + digit; 1000], 0).unwrap();
             // Every other time the disk alone has the block, and is being read.
-            if digit % 2 == 0 {
+            if digit.is_multiple_of(2) {
                 wait_while(Duration::from_secs(1), || queue.status().ops > 0);
                 wait_while(PAUSE, || !meeting.is_reading.load(Ordering::Relaxed));
             }
