@@ -4,7 +4,7 @@
 //!   covered     D(7) · J J · sync J · D(7)            the first D(7) is left out
 //!   stillborn   open J · J J · close J · delete J     no D in between: all is left out
 //!   invisible   open T · T T · close T                all but the closing is left out
-//!   kept        open T · T T                          passed over, until it is closed or in the way
+//!   kept        open T · T T                          passed over until closed, or in the way
 //! ```
 //!
 //! The older content of a covered page is still undone by the journal, because nothing between the
