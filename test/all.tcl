@@ -15,7 +15,11 @@ proc counts {output} {
 # Run one file and print its closing line, preceded by whatever it had to say when it failed.
 proc run {file} {
     set started [clock milliseconds]
-    set crashed [catch {exec [info nameofexecutable] $file <@stdin 2>@1} output]
+    # A test that goes mad must not take the machine with it.
+    set limited {ulimit -v 8000000; exec "$0" "$@"}
+    set crashed [catch {
+        exec sh -c $limited [info nameofexecutable] $file <@stdin 2>@1
+    } output]
     set seconds [format %.1f [expr {([clock milliseconds] - $started) / 1000.0}]]
     set name [file tail $file]
     set result [counts $output]

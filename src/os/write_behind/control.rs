@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::failure::ErrorReport;
 use super::flush::ExitReport;
+use super::rules::Rule;
 use super::settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit, Settings};
 use super::shared::{Shared, Trace};
 use super::state::State;
@@ -370,6 +371,12 @@ impl WriteBehind {
     pub fn fail_copy_after(&self, successes: Option<u32>) {
         let left = successes.map_or(-1, i64::from);
         self.shared.copies_left.store(left, Relaxed);
+    }
+
+    /// Follows one rule of joining and leaving out by itself, whatever is set; `None`: no more.
+    #[doc(hidden)]
+    pub fn follow_only(&self, rule: Option<Rule>) {
+        self.set(|settings| settings.only_rule = rule);
     }
 
     /// Breaks a rule in what is queued; nothing may be read from it afterwards.

@@ -9,6 +9,7 @@ use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Is told of every event, one line each, without the thread that it happened in.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -110,9 +111,6 @@ impl Shared {
         if self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0 {
             return Err(Error::NoMemory);
         }
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
-        copy.extend_from_slice(bytes);
-        Ok(Arc::new(copy))
+        memory::copy_of(bytes).map(Arc::new)
     }
 }
