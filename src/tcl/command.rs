@@ -70,16 +70,24 @@ impl Command {
     }
 
     /// Runs the command; if it was refused because a file is locked, asks the busy handler of the
-    /// database whether to run it again. Nothing of it has happened by then.
+    /// database whether to run it again.
+    #[inline]
     fn run_patiently(&self, call: &mut Call<'_>) -> Outcome {
-        let mut outcome = (self.run)(call);
+        let outcome = (self.run)(call);
+        if call.session.has_asked() { self.ask_and_repeat(call, outcome) } else { outcome }
+    }
+
+    /// Asks the busy handler, and again after each repetition that is refused. A command that is
+    /// refused has changed nothing that its repetition would mind.
+    #[cold]
+    fn ask_and_repeat(&self, call: &mut Call<'_>, mut outcome: Outcome) -> Outcome {
+        let is_busy = |outcome: &Outcome| {
+            matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)))
+        };
         let mut tries = 0u32;
-        while let Some(script) = call.session.take_busy_handler_asked() {
-            let is_busy =
-                matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)));
-            if !is_busy {
-                break;
-            }
+        while let Some(script) = call.session.take_busy_handler_asked()
+            && is_busy(&outcome)
+        {
             let answer = call.interp.eval_at_top(&Obj::text(&format!("{script} {tries}")))?;
             if !answer.boolean(&mut call.interp)? {
                 break;

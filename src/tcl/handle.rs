@@ -107,8 +107,9 @@ enum Connection {
 pub(super) enum InUse<'a> {
     /// With a page cache to itself.
     Private(Use<'a, Btree>),
-    /// Inside of a page cache that others share.
-    Shared(Entered<'a>),
+    /// Inside of a page cache that others share. On the heap, so that what the usual case moves
+    /// about is small.
+    Shared(Box<Entered<'a>>),
 }
 
 /// An object that is used by one call at a time; see invariant H2.
@@ -356,7 +357,9 @@ impl Database {
     pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
         match &self.connection {
             Connection::Private(btree) => btree.enter().map(InUse::Private),
-            Connection::Shared(connection) => connection.enter().map(InUse::Shared),
+            Connection::Shared(connection) => {
+                connection.enter().map(|entered| InUse::Shared(Box::new(entered)))
+            }
         }
     }
 
