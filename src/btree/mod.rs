@@ -26,7 +26,9 @@ mod together;
 mod transaction;
 mod vacuum;
 
-pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use crate::pager::{
+    BusyHandler, JournalMode, LockingMode, PageCodec, PagerStats, SafetyLevel, Xor,
+};
 pub use backup::Backup;
 pub use connection::Btree;
 pub use cursor::CursorId;

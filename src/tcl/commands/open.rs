@@ -126,7 +126,9 @@ fn open_with(
     is_queued: bool,
 ) -> Outcome {
     let _suspended = simulate::suspend();
-    let btree = Btree::open(vfs, name, options)?;
+    let mut btree = Btree::open(vfs, name, options)?;
+    let (chance, seed) = simulate::discard();
+    btree.set_random_discard(chance, seed);
     Ok(call.session.add_database(btree, client, is_queued).into())
 }
 
