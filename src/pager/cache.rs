@@ -197,6 +197,12 @@ impl<X: PageInfo> Cache<X> {
         frame.pins += 1;
     }
 
+    /// Whether a frame has pins that outlive the operation: more than the stack has for it.
+    pub(super) fn is_held(&self, frame: u32) -> bool {
+        let pins = self.frames[frame as usize].pins as usize;
+        pins > 0 && pins > self.pins.iter().filter(|&&pinned| pinned == frame).count()
+    }
+
     /// Takes back one pin.
     #[inline]
     pub(super) fn unpin(&mut self, index: u32) {

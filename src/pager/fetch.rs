@@ -26,6 +26,11 @@ impl<X: PageInfo> Pager<X> {
         self.cache.pin(page.frame);
     }
 
+    /// Whether somebody has pinned the page beyond the operation that is going on.
+    pub fn is_held(&self, number: PageNumber) -> bool {
+        self.cache.find(number.get()).is_some_and(|frame| self.cache.is_held(frame))
+    }
+
     /// Takes back one [`Pager::pin`].
     #[inline]
     pub fn unpin(&mut self, page: PageRef) {
