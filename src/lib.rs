@@ -38,6 +38,7 @@ pub mod pager;
 #[cfg(feature = "tcl")]
 mod tcl;
 
-pub use btree::{Btree, CursorId, Key, Options, TABLE, TransactionKind};
+pub use btree::{Btree, CacheRegistry, Client, CursorId, INDEX, Key, KeyInfo, LockedCursor};
+pub use btree::{Options, SharedConnection, TABLE, TransactionKind};
 pub use error::{Error, Result};
 pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};

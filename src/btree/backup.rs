@@ -217,14 +217,17 @@ impl Btree {
     ///
     /// # Errors
     /// [`State`](Error::State) without these transactions; [`Locked`](Error::Locked) while this
-    /// connection has cursors open; [`ReadOnly`](Error::ReadOnly) for a database in memory with
-    /// pages of another size: nothing was changed. Any other: the transaction must be rolled back.
+    /// connection has cursors open; [`LockedSharedCache`](Error::LockedSharedCache) while another
+    /// one of a shared page cache has a transaction; [`ReadOnly`](Error::ReadOnly) for a database
+    /// in memory with pages of another size: nothing was changed. Any other: the transaction must
+    /// be rolled back.
     #[doc(alias = "sqlite3BtreeCopyFile")]
     pub fn copy_from(&mut self, source: &mut Btree) -> Result<()> {
         if !self.is_writing() || !source.is_reading() {
             return Err(Error::State("a copy needs a transaction on both sides"));
         }
         self.check_may_change()?;
+        self.check_others_allow(super::TransactionKind::Exclusive)?;
         check_pair(self, source)?;
         let cookie = self.meta(SCHEMA_COOKIE)?;
         let mut result = Ok(());

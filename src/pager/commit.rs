@@ -166,10 +166,12 @@ impl<X: PageInfo> Pager<X> {
         // The commit point is behind us. A file that stays too long is legal; one that was cut
         // while its journal can still come back with a power loss is not: the journal lacks what
         // was cut off.
-        if self.shrinks_file() && changed && durable.is_ok() {
-            if self.file.truncate(self.final_size()).is_ok() {
-                self.file_pages = self.image;
-            }
+        if self.shrinks_file()
+            && changed
+            && durable.is_ok()
+            && self.file.truncate(self.final_size()).is_ok()
+        {
+            self.file_pages = self.image;
         }
         self.counter_raised |= changed && self.locking_mode == LockingMode::Exclusive;
         self.clean_dirty();

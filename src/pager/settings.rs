@@ -226,6 +226,11 @@ impl<X: PageInfo> Pager<X> {
         self.busy_handler = handler;
     }
 
+    /// Takes the busy handler away.
+    pub fn take_busy_handler(&mut self) -> Option<BusyHandler> {
+        self.busy_handler.take()
+    }
+
     /// Asks the busy handler; `false` without one.
     pub fn ask_busy_handler(&mut self, tries: u32) -> bool {
         self.busy_handler.as_mut().is_some_and(|handler| handler(tries))

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::{Arc, OnceLock};
 
+use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) struct Shared {
     /// Something for everybody else to notice: an operation is over, or a role changed hands.
     pub(super) progress: Condvar,
     /// The process that the queue belongs to; a forked child has a copy that nobody works on.
-    process: u32,
+    home: Home,
     is_traced: AtomicBool,
     trace: Mutex<Option<Trace>>,
     /// Events are told while this is not 0.
@@ -48,7 +49,7 @@ impl Shared {
             state: Mutex::new(State::new()),
             work: Condvar::new(),
             progress: Condvar::new(),
-            process: std::process::id(),
+            home: Home::new(),
             is_traced: AtomicBool::new(false),
             trace: Mutex::new(None),
             trace_switch: OnceLock::new(),
@@ -59,7 +60,7 @@ impl Shared {
 
     /// Whether this is a forked child of the process that the queue belongs to.
     pub(super) fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.home.is_here()
     }
 
     /// The state. A forked child must not wait for it: whoever held it there does not exist.

@@ -2,7 +2,7 @@
 
 use super::super::boundary;
 use super::super::command::{Call, Command, Outcome};
-use super::super::handle::OpenBackup;
+use super::super::handle::{Database, OpenBackup};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
 use crate::error::{Error, Result};
@@ -84,6 +84,6 @@ pub(super) fn copy_file(call: &mut Call<'_>) -> Outcome {
     if to.is(&from) {
         return Err(Error::State("a database cannot be copied into itself").into());
     }
-    let (mut to, mut from) = (to.enter()?, from.enter()?);
+    let (mut to, mut from) = Database::enter_both(&to, &from)?;
     Ok(to.copy_from(&mut from)?.into())
 }

@@ -20,6 +20,7 @@ mod os;
 pub(super) mod pager;
 mod record;
 mod settings;
+mod shared;
 mod simulate;
 mod table;
 mod transaction;
@@ -28,6 +29,7 @@ mod write_behind;
 
 pub(super) use backup::BACKUP;
 pub(super) use os::OsFile;
+pub(super) use shared::new_client;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
@@ -49,12 +51,13 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 10] = [
+const TABLES: [&[Command]; 11] = [
     DATABASES,
     TRANSACTIONS,
     TREES,
     CURSORS,
     SETTINGS,
+    shared::COMMANDS,
     DIAGNOSTICS,
     RECORDS,
     pager::COMMANDS,
@@ -241,13 +244,26 @@ const TREES: &[Command] = &[
 ];
 
 const CURSORS: &[Command] = &[
-    Command::new(c"btree_cursor", 3..=3, c"ID TABLENUM WRITEABLE", "opens a cursor", cursor::open),
+    Command::new(
+        c"btree_cursor",
+        3..=5,
+        c"ID TABLENUM WRITEABLE",
+        "opens a cursor; option -keyinfo LIST for an index of records",
+        cursor::open,
+    ),
     Command::new(c"btree_close_cursor", 1..=1, c"ID", "closes a cursor", cursor::close),
     Command::new(c"btree_first", 1..=1, c"ID", "moves to the first entry", cursor::first),
     Command::new(c"btree_last", 1..=1, c"ID", "moves to the last entry", cursor::last),
     Command::new(c"btree_next", 1..=1, c"ID", "moves to the next entry", cursor::next),
     Command::new(c"btree_prev", 1..=1, c"ID", "moves to the previous entry", cursor::previous),
     Command::new(c"btree_move_to", 2..=2, c"ID KEY", "moves to a key or near it", cursor::move_to),
+    Command::new(
+        c"btree_moveto_unpacked",
+        2..=ANY,
+        c"ID KEY ?-bias B? ?-ignorerowid? ?-incrkey? ?-prefixmatch? ?-prefixsearch VAR?",
+        "moves to a key, an integer or a list of fields, or near it",
+        cursor::move_to_unpacked,
+    ),
     Command::new(c"btree_eof", 1..=1, c"ID", "whether it is on no entry", cursor::eof),
     Command::new(c"btree_count", 1..=1, c"ID", "number of entries of its tree", cursor::count),
     Command::new(c"btree_clear_cursor", 1..=1, c"ID", "forgets the position", cursor::clear),
@@ -259,11 +275,40 @@ const CURSORS: &[Command] = &[
         cursor::has_moved,
     ),
     Command::new(
+        c"btree_trip_all_cursors",
+        2..=2,
+        c"ID CODE",
+        "makes every cursor fail with a code from now on",
+        cursor::trip_all,
+    ),
+    Command::new(
+        c"btree_set_cached_rowid",
+        2..=2,
+        c"ID ROWID",
+        "keeps a number with all cursors on its tree",
+        cursor::set_cached_rowid,
+    ),
+    Command::new(
+        c"btree_get_cached_rowid",
+        1..=1,
+        c"ID",
+        "the number kept with the cursors on its tree",
+        cursor::cached_rowid,
+    ),
+    Command::new(c"btree_cursor_size", 0..=0, c"", "bytes of memory for a cursor", cursor::size),
+    Command::new(
         c"btree_insert",
         3..=8,
         c"ID KEY DATA",
         "inserts or replaces an entry; NZERO zero bytes may follow DATA",
         entry::insert,
+    ),
+    Command::new(
+        c"btree_put_data",
+        3..=3,
+        c"ID OFFSET DATA",
+        "overwrites a part of the data of the entry",
+        entry::put_data,
     ),
     Command::new(c"btree_delete", 1..=1, c"ID", "deletes the entry", entry::delete),
     Command::new(c"btree_key", 1..=3, c"ID", "key of the entry, or a part of it", entry::key),

@@ -20,10 +20,16 @@ pub(in crate::tcl) struct OpenBackup {
     number: u64,
     /// The name of its command.
     name: String,
+    /// `None` once it has ended: it then keeps no database from being closed.
+    running: RefCell<Option<Running>>,
+}
+
+/// A backup that can go on.
+#[derive(Debug)]
+struct Running {
     destination: Rc<Database>,
     source: Rc<Database>,
-    /// `None` once it has ended.
-    backup: RefCell<Option<Backup>>,
+    backup: Backup,
 }
 
 impl OpenBackup {
@@ -37,10 +43,13 @@ impl OpenBackup {
         destination: Rc<Database>,
         source: Rc<Database>,
     ) -> Result<Rc<OpenBackup>, Failure> {
-        let backup = Backup::start(&mut *destination.enter()?, &mut *source.enter()?)?;
+        let backup = {
+            let (mut to, mut from) = Database::enter_both(&destination, &source)?;
+            Backup::start(&mut to, &mut from)?
+        };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (name, backup) = (name.to_owned(), RefCell::new(Some(backup)));
-        let opened = Rc::new(OpenBackup { number, name, destination, source, backup });
+        let running = RefCell::new(Some(Running { destination, source, backup }));
+        let opened = Rc::new(OpenBackup { number, name: name.to_owned(), running });
         session.backups.borrow_mut().insert(number, Rc::clone(&opened));
         Ok(opened)
     }
@@ -50,9 +59,10 @@ impl OpenBackup {
     /// # Errors
     /// As there; [`Error::Misuse`] once it has ended.
     pub(in crate::tcl) fn step(&self, pages: Option<u32>) -> Result<bool> {
-        let mut backup = self.backup.try_borrow_mut().map_err(|_| IN_USE)?;
-        let backup = backup.as_mut().ok_or(ENDED)?;
-        backup.step(&mut *self.destination.enter()?, &mut *self.source.enter()?, pages)
+        let mut running = self.running.try_borrow_mut().map_err(|_| IN_USE)?;
+        let Running { destination, source, backup } = running.as_mut().ok_or(ENDED)?;
+        let (mut to, mut from) = Database::enter_both(destination, source)?;
+        backup.step(&mut to, &mut from, pages)
     }
 
     /// Pages that are left, and pages of the source, as of the last step.
@@ -60,8 +70,8 @@ impl OpenBackup {
     /// # Errors
     /// [`Error::Misuse`] once it has ended.
     pub(in crate::tcl) fn progress(&self) -> Result<(u32, u32)> {
-        let backup = self.backup.try_borrow().map_err(|_| IN_USE)?;
-        let backup = backup.as_ref().ok_or(ENDED)?;
+        let running = self.running.try_borrow().map_err(|_| IN_USE)?;
+        let backup = &running.as_ref().ok_or(ENDED)?.backup;
         Ok((backup.remaining(), backup.page_count()))
     }
 
@@ -71,9 +81,18 @@ impl OpenBackup {
     /// Those of [`Backup::finish`].
     pub(in crate::tcl) fn finish(&self, session: &Session) -> Result<()> {
         session.backups.borrow_mut().remove(&self.number);
-        let backup = self.backup.try_borrow_mut().map_err(|_| IN_USE)?.take();
-        let Some(backup) = backup else { return Ok(()) };
-        backup.finish(&mut *self.destination.enter()?, &mut *self.source.enter()?)
+        let running = self.running.try_borrow_mut().map_err(|_| IN_USE)?.take();
+        let Some(Running { destination, source, backup }) = running else { return Ok(()) };
+        let (mut to, mut from) = Database::enter_both(&destination, &source)?;
+        backup.finish(&mut to, &mut from)
+    }
+
+    /// Whether it goes on and reads from a database, or, unless `reads`, writes into it.
+    fn involves(&self, database: &Database, reads: bool) -> bool {
+        let Ok(running) = self.running.try_borrow() else { return false };
+        let is_source = |running: &Running| running.source.is(database);
+        let is_destination = |running: &Running| !reads && running.destination.is(database);
+        running.as_ref().is_some_and(|running| is_source(running) || is_destination(running))
     }
 
     /// The name of its command, from the root of all names.
@@ -90,7 +109,7 @@ impl Session {
     pub(super) fn finish_backups_of(&self, database: &Database) {
         let mut ending = Vec::new();
         for backup in self.backups.borrow().values() {
-            if backup.destination.is(database) || backup.source.is(database) {
+            if backup.involves(database, false) {
                 ending.push(Rc::clone(backup));
             }
         }
@@ -99,11 +118,19 @@ impl Session {
         }
     }
 
+    /// Ends all backups.
+    pub(super) fn finish_all_backups(&self) {
+        let backups: Vec<_> = self.backups.borrow().values().cloned().collect();
+        for backup in backups {
+            let _ = backup.finish(self); // As above.
+        }
+    }
+
     /// Names of the commands of the backups that read from a database, oldest first.
     pub(in crate::tcl) fn backups_reading(&self, database: &Database) -> Vec<String> {
         let backups = self.backups.borrow();
         let mut reading: Vec<_> =
-            backups.values().filter(|backup| backup.source.is(database)).collect();
+            backups.values().filter(|backup| backup.involves(database, true)).collect();
         reading.sort_unstable_by_key(|backup| backup.number);
         reading.into_iter().map(|backup| backup.name.clone()).collect()
     }
