@@ -208,6 +208,7 @@ impl Store {
     /// Makes the first leaf of `trunk` a trunk with the others as leaves, and returns its number.
     fn bequeath(&mut self, trunk: PageRef, leaves: usize) -> Result<u32> {
         let heir = self.free_number(u32_at(self.pager.bytes(trunk), LEAVES)?)?;
+        self.check_unused(heir)?;
         let page = self.pager.fetch_blank(heir)?;
         let page = self.pager.make_writable(page)?;
         let mut list = Vec::new();
@@ -233,12 +234,25 @@ impl Store {
 
     fn open_taken(&mut self, taken: Taken) -> Result<(PageNumber, PageMut)> {
         match taken {
-            Taken::Leaf(number) => self.open_fresh(number),
+            Taken::Leaf(number) => {
+                self.check_unused(number)?;
+                self.open_fresh(number)
+            }
             Taken::Trunk(number, page) => {
+                self.check_unused(number)?;
                 self.fresh_bytes(page);
                 Ok((number, page))
             }
         }
+    }
+
+    /// A page of the free list that a cursor stands on, or that is page 1, is used twice: what is
+    /// written to it would appear under the cursor.
+    fn check_unused(&self, number: PageNumber) -> Result<()> {
+        if self.pager.is_held(number) {
+            return Err(Error::corrupt("page is in use and free").on_page(number.get()));
+        }
+        Ok(())
     }
 
     /// Page `number`, whose content does not matter, for writing.

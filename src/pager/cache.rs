@@ -197,6 +197,12 @@ impl<X: PageInfo> Cache<X> {
         frame.pins += 1;
     }
 
+    /// Whether a frame has pins that outlive the operation: more than the stack has for it.
+    pub(super) fn is_held(&self, frame: u32) -> bool {
+        let pins = self.frames[frame as usize].pins as usize;
+        pins > 0 && pins > self.pins.iter().filter(|&&pinned| pinned == frame).count()
+    }
+
     /// Takes back one pin.
     #[inline]
     pub(super) fn unpin(&mut self, index: u32) {
@@ -228,6 +234,15 @@ impl<X: PageInfo> Cache<X> {
             Some(index) => index,
             None => self.make_frame()?,
         };
+        if self.frames[index as usize].bytes.is_empty() {
+            match self.make_buffer() {
+                Ok(bytes) => self.frames[index as usize].bytes = bytes,
+                Err(error) => {
+                    self.free.push(index);
+                    return Err(error);
+                }
+            }
+        }
         self.clock += 1;
         let frame = &mut self.frames[index as usize];
         frame.number = number;
@@ -245,11 +260,9 @@ impl<X: PageInfo> Cache<X> {
         reserve_total(&mut self.free, index + 1)?;
         let missing = index + 1 - self.queue.len();
         memory::reserve(&mut self.queue, missing)?;
-        let mut bytes = Vec::new();
-        memory::reserve_exact(&mut bytes, self.page_size)?;
-        bytes.resize(self.page_size, 0);
+        let bytes = self.make_buffer()?;
         self.frames.push(Frame {
-            bytes: bytes.into_boxed_slice(),
+            bytes,
             info: X::default(),
             number: 0,
             pins: 0,
@@ -263,6 +276,36 @@ impl<X: PageInfo> Cache<X> {
             hollow: false,
         });
         u32::try_from(index).map_err(|_| Error::NoMemory)
+    }
+
+    fn make_buffer(&self) -> Result<Box<[u8]>> {
+        let mut bytes = Vec::new();
+        memory::reserve_exact(&mut bytes, self.page_size)?;
+        bytes.resize(self.page_size, 0);
+        Ok(bytes.into_boxed_slice())
+    }
+
+    /// Gives memory of free frames, and then of the pages that are clean and unpinned, back to the
+    /// system until `wanted` bytes or more were freed. Returns how many were.
+    pub(super) fn give_back(&mut self, wanted: u64) -> u64 {
+        let mut freed = 0;
+        for at in 0..self.free.len() {
+            if freed >= wanted {
+                return freed;
+            }
+            freed += self.drop_buffer(self.free[at]);
+        }
+        while freed < wanted {
+            let Some(frame) = self.oldest_clean() else { break };
+            self.remove(frame);
+            freed += self.drop_buffer(frame);
+        }
+        freed
+    }
+
+    fn drop_buffer(&mut self, frame: u32) -> u64 {
+        let bytes = std::mem::take(&mut self.frames[frame as usize].bytes);
+        bytes.len() as u64
     }
 
     /// Throws an unpinned page out of the cache, whatever its content.
