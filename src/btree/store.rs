@@ -169,8 +169,14 @@ impl Store {
         if self.pager.info(page).is_ready() && fits(self.node(page)) {
             return Ok(page);
         }
-        // Not ready, or not what it should be: the long way knows which.
         self.pager.unpin(page);
+        self.hold_child_slowly(parent, child)
+    }
+
+    /// The child is not ready, or not what it should be: the long way knows which.
+    #[cold]
+    #[inline(never)]
+    fn hold_child_slowly(&mut self, parent: PageRef, child: u32) -> Result<PageRef> {
         let page = self.fetch_child(parent, child)?;
         self.pager.pin(page);
         Ok(page)

@@ -28,6 +28,11 @@ impl Cursor {
         {
             return Ok(found);
         }
+        self.seek_anew(store, key)
+    }
+
+    /// As [`Cursor::seek`], for a key that is known not to be near, and of the right type.
+    pub(super) fn seek_anew(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
         let result = match key {
             Key::Integer(wanted) => self.seek_integer(store, wanted),
             Key::Bytes(wanted) => self.seek_bytes(store, wanted),
