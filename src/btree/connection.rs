@@ -81,6 +81,7 @@ impl Btree {
                 page_one: None,
                 cell_buffer: Vec::new(),
                 workspace: Default::default(),
+                shape: 0,
             },
             cursors: CursorTable::default(),
             transaction: Transaction::None,

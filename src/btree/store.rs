@@ -79,9 +79,16 @@ pub(crate) struct Store {
     pub(super) cell_buffer: Vec<u8>,
     /// What balancing works with, kept for its memory.
     pub(super) workspace: Workspace,
+    /// Grows whenever pages of trees come, go, or change places, by a rollback as well.
+    pub(super) shape: u64,
 }
 
 impl Store {
+    /// Pages are about to come, go, or change places: nobody may trust a page that was remembered.
+    pub(super) fn change_shape(&mut self) {
+        self.shape = self.shape.wrapping_add(1);
+    }
+
     /// Page 1.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ pub(super) fn rebalance(
     parent: PageRef,
     index: usize,
 ) -> Result<()> {
+    store.change_shape();
     let mut work = std::mem::take(&mut store.workspace);
     let result = rebalance_in(&mut work, store, page, parent, index);
     store.workspace = work;

@@ -60,6 +60,8 @@ pub(super) struct Cursor {
     pub(super) position: Position,
     /// The entry inserted last went behind all others, so the next one is tried there first.
     pub(super) appending: bool,
+    /// The leaf it went to, and [`Store::shape`] then.
+    pub(super) appended_to: Option<(PageNumber, u64)>,
     /// The pages from the root on (invariants C1, C2).
     pub(super) path: Vec<Level>,
 }
@@ -72,8 +74,9 @@ impl Cursor {
     pub(super) fn open(store: &mut Store, root: PageNumber, writable: bool) -> Result<Cursor> {
         let mut path = Vec::new();
         path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
+        let position = Position::Nowhere;
         let mut cursor =
-            Cursor { root, writable, position: Position::Nowhere, appending: false, path };
+            Cursor { root, writable, position, appending: false, appended_to: None, path };
         cursor.hold_root(store)?;
         Ok(cursor)
     }
