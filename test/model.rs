@@ -566,7 +566,8 @@ impl Run {
         self.arrive(index, expected);
     }
 
-    /// Many moves and looks through a locked cursor; afterwards the cursor must be where those ended.
+    /// Many moves and looks through a locked cursor; afterwards the cursor must be where those
+    /// ended.
     fn walk_locked(&mut self) {
         let Some(index) = self.any_cursor(false) else { return };
         let (id, number) = (self.cursors[index].id, self.cursors[index].tree);

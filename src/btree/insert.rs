@@ -11,7 +11,7 @@ use super::cursor::{Cursor, CursorId, Position};
 use super::node::{Node, NodeKind};
 use super::pointer_map::Owner;
 use super::store::Store;
-use super::{Btree, Key};
+use super::{Btree, InsertHints, Key};
 
 /// Bytes left free ahead of a cell that is being built, for the child pointer it gets if it
 /// replaces one on an interior page.
@@ -29,16 +29,35 @@ impl Btree {
     /// [`State`](Error::State) without a write transaction, [`ReadOnly`](Error::ReadOnly);
     /// [`Permission`](Error::Permission) for a read-only cursor; [`Locked`](Error::Locked) if
     /// another, read-only cursor is open on the tree (see [`Btree::set_cursor_locks`]);
+    /// [`LockedSharedCache`](Error::LockedSharedCache) if another connection of a shared page cache
+    /// has a cursor open on it and does not read what is uncommitted;
     /// [`Misuse`](Error::Misuse) for a key of the wrong type or an entry of more than 2^31−1
     /// bytes; [`Corrupt`](Error::Corrupt), [`Full`](Error::Full) and errors of the pager: if
     /// something was changed by then, further changes repeat the error until it is rolled back.
     #[doc(alias = "sqlite3BtreeInsert")]
+    #[inline]
     pub fn insert(
         &mut self,
         cursor: CursorId,
         key: Key<'_>,
         data: &[u8],
         zeros: u32,
+    ) -> Result<()> {
+        self.insert_with_hints(cursor, key, data, zeros, InsertHints::default())
+    }
+
+    /// As [`Btree::insert`], for a caller who knows something about the place of the entry. A
+    /// wrong hint costs time and does no harm.
+    ///
+    /// # Errors
+    /// As [`Btree::insert`].
+    pub fn insert_with_hints(
+        &mut self,
+        cursor: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+        hints: InsertHints,
     ) -> Result<()> {
         self.check_write_through(cursor, |_| Ok(()))?;
         let size = data.len().saturating_add(zeros as usize);
@@ -47,7 +66,7 @@ impl Btree {
             return Err(Error::Misuse("entry of more than 2147483647 bytes"));
         }
         let mark = self.store.pager.mark();
-        let place = self.prepare_insert(cursor, key, size.saturating_add(key_size));
+        let place = self.prepare_insert(cursor, key, size.saturating_add(key_size), hints);
         let result = match place {
             Ok(place) => {
                 let cursor = self.cursors.get_mut(cursor)?;
@@ -63,13 +82,26 @@ impl Btree {
 
     /// Finds the place of an entry with `key` and at most `payload` bytes, all other cursors on the
     /// tree being saved; nothing has changed yet if this fails.
-    fn prepare_insert(&mut self, id: CursorId, key: Key<'_>, payload: usize) -> Result<Place> {
+    fn prepare_insert(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        payload: usize,
+        hints: InsertHints,
+    ) -> Result<Place> {
         self.save_cursors_on_tree_of(id)?;
         let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
-        match cursor.leaf_to_append(store, key, payload)? {
-            Some(leaf) => Ok(Place::Behind(leaf)),
-            None => Ok(Place::At(cursor.seek_to_insert(store, key)?)),
+        if let Some(found) = hints.sought
+            && cursor.is_placed(store, key, found)?
+        {
+            cursor.note_insert_place(store, found);
+            return Ok(Place::At(found));
         }
+        if let Some(leaf) = cursor.leaf_to_append(store, key, payload)? {
+            return Ok(Place::Behind(leaf));
+        }
+        cursor.appending |= hints.behind_all;
+        Ok(Place::At(cursor.seek_to_insert(store, key)?))
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
@@ -90,10 +122,14 @@ impl Btree {
         if !cursor.writable {
             return Err(Error::Permission);
         }
-        if self.is_blocked_by_reader(cursor.root, Some(id)) {
+        let (root, owner) = (cursor.root, cursor.owner);
+        if owner != self.session.id {
+            return Err(Error::Misuse("the cursor belongs to another connection"));
+        }
+        if self.is_blocked_by_reader(root, Some(id)) {
             return Err(Error::Locked);
         }
-        Ok(())
+        self.check_no_foreign_cursor(Some(root))
     }
 
     /// Saves every other cursor on the tree of cursor `id` (cursor invariant C3).
@@ -102,7 +138,7 @@ impl Btree {
             let root = self.cursors.get(id)?.root;
             for (other, cursor) in self.cursors.iter_mut() {
                 if other != id && cursor.root == root {
-                    cursor.save(&mut self.store);
+                    cursor.save(&mut self.store)?;
                 }
             }
         }
@@ -213,8 +249,7 @@ impl Store {
         let payload = key_bytes.len() + data_size;
         let local = self.format.local_size(payload, kind.is_leaf_data());
         out.clear();
-        out.try_reserve(CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)
-            .map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(out, CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)?;
         out.extend([0; CHILD_SIZE]);
         if has_data {
             varint::push(data_size as u64, out);

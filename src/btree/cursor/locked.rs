@@ -1,11 +1,11 @@
 //! A cursor held over many calls: resolved once, and nothing else can happen to its tree meanwhile.
 //!
-//! Invariant K1: if there is a `page`, it is the leaf that the cursor is on an entry of, with `cells`
-//! cells, and the entry is cell `index`. That of the path (cursor invariant C2) is put right before
-//! anybody looks at it. Without a `page`, `cells` and `index` are 0.
+//! Invariant K1: if there is a `page`, it is the leaf that the cursor is on an entry of, with
+//! `cells` cells, and the entry is cell `index`. That of the path (cursor invariant C2) is put
+//! right before anybody looks at it. Without a `page`, `cells` and `index` are 0.
 //!
-//! Invariant K2: `entry` is that cell or not known, so each cell is decoded once, whatever is asked of
-//! it; `rows` says that there is a page, and that it is the leaf of a table.
+//! Invariant K2: `entry` is that cell or not known, so each cell is decoded once, whatever is asked
+//! of it; `rows` says that there is a page, and that it is the leaf of a table.
 
 use std::cmp::Ordering;
 

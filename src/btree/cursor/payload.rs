@@ -164,7 +164,7 @@ impl Cursor {
             self.check_payload_fits(store)?;
         }
         let mut out = Vec::new();
-        out.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut out, size)?;
         out.extend_from_slice(self.local_part(store, part)?);
         let on_page = out.len();
         if on_page < size {

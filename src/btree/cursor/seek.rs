@@ -5,6 +5,7 @@
 //! long as no probe of this search has hit a larger key.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::format::varint;
@@ -24,6 +25,9 @@ impl Cursor {
     /// [`Error::Corrupt`] and errors of the pager leave it on no entry.
     pub(in crate::btree) fn seek(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
         self.check_key(store, key)?;
+        if self.has_records() {
+            return self.seek_record(store, key);
+        }
         if let (Key::Integer(wanted), Position::OnEntry) = (key, &self.position)
             && let Some(found) = self.seek_shortcut(store, wanted)?
         {
@@ -57,6 +61,9 @@ impl Cursor {
     ) -> Result<Ordering> {
         if self.appending {
             self.check_key(store, key)?;
+            if self.has_records() {
+                return self.seek_record_to_append(store, key);
+            }
             match self.seek_end(store, key) {
                 Ok(true) => return Ok(Ordering::Less),
                 Ok(false) => {}
@@ -67,8 +74,13 @@ impl Cursor {
             }
         }
         let found = self.seek(store, key)?;
-        self.appending = found.is_lt() && self.is_on_last(store);
+        self.note_insert_place(store, found);
         Ok(found)
+    }
+
+    /// Remembers for the next insert whether the search for this one has ended behind all entries.
+    pub(in crate::btree) fn note_insert_place(&mut self, store: &Store, found: Ordering) {
+        self.appending = found.is_lt() && self.is_on_last(store);
     }
 
     /// The right-most leaf, if it is known without a search that an entry with `key` and `payload`
@@ -103,9 +115,10 @@ impl Cursor {
             Key::Integer(wanted) if node.kind().has_integer_keys() => {
                 node.integer_key(count - 1)? < wanted
             }
-            Key::Bytes(wanted) if !node.kind().has_integer_keys() => {
-                store.compare_key(page, count - 1, wanted)?.is_lt()
-            }
+            Key::Bytes(wanted) if !node.kind().has_integer_keys() => match self.has_records() {
+                true => self.is_record_before(store, page, count - 1, wanted)?,
+                false => store.compare_key(page, count - 1, wanted)?.is_lt(),
+            },
             _ => false,
         };
         Ok(is_last.then_some(page))
@@ -124,7 +137,7 @@ impl Cursor {
     }
 
     /// Whether the cursor can be used to search for this key.
-    fn check_key(&mut self, store: &mut Store, key: Key<'_>) -> Result<()> {
+    pub(super) fn check_key(&mut self, store: &mut Store, key: Key<'_>) -> Result<()> {
         if let Position::Fault(error) = self.position {
             return Err(error);
         }
@@ -288,7 +301,7 @@ impl Cursor {
 
     /// Ends the search on the cell probed last, or goes down left of cell `low`.
     #[inline]
-    fn settle_or_descend(
+    pub(super) fn settle_or_descend(
         &mut self,
         store: &mut Store,
         arrived: bool,
@@ -329,7 +342,12 @@ impl Store {
     /// Compares the byte-string key of cell `index` with `wanted`, reading overflow pages only if
     /// the bytes on the page do not decide.
     #[inline]
-    fn compare_key(&mut self, page: PageRef, index: usize, wanted: &[u8]) -> Result<Ordering> {
+    pub(super) fn compare_key(
+        &mut self,
+        page: PageRef,
+        index: usize,
+        wanted: &[u8],
+    ) -> Result<Ordering> {
         let node = self.node(page);
         if let Some(key) = node.quick_payload(index).filter(|_| !node.kind().has_data()) {
             return Ok(key.cmp(wanted));
@@ -361,21 +379,15 @@ impl Store {
     /// Compares the rest of a key, `size` bytes on the chain at `first`, with `wanted`.
     #[cold]
     fn compare_overflow(&mut self, first: u32, size: usize, wanted: &[u8]) -> Result<Ordering> {
-        let first = self.checked_number(first)?;
-        let mark = self.pager.mark();
-        let mut offset = 0;
-        let mut buffer = [0u8; 1024];
-        let common = size.min(wanted.len());
-        while offset < common {
-            let length = buffer.len().min(common - offset);
-            let piece = &mut buffer[..length];
-            self.read_overflow(first, offset, piece)?;
-            self.pager.release(mark);
-            match piece[..].cmp(&wanted[offset..offset + length]) {
-                Ordering::Equal => offset += length,
-                decided => return Ok(decided),
-            }
-        }
-        Ok(size.cmp(&wanted.len()))
+        let mut rest = wanted;
+        let decided = self.visit_overflow(first, size.min(wanted.len()), |piece| {
+            let (ours, theirs) = rest.split_at_checked(piece.len()).unwrap_or((rest, &[]));
+            rest = theirs;
+            Ok(match piece.cmp(ours) {
+                Ordering::Equal => ControlFlow::Continue(()),
+                decided => ControlFlow::Break(decided),
+            })
+        })?;
+        Ok(decided.unwrap_or_else(|| size.cmp(&wanted.len())))
     }
 }

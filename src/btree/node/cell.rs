@@ -233,8 +233,8 @@ pub(super) fn quick_extent(
     fits.then_some(QuickExtent { header: at, payload })
 }
 
-/// A cell of the usual sort on the leaf of a table or an index: a payload length of up to two bytes,
-/// an integer key of up to four, all of it on the page.
+/// A cell of the usual sort on the leaf of a table or an index: a payload length of up to two
+/// bytes, an integer key of up to four, all of it on the page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuickEntry {
     /// The integer key; 0 in byte-string trees.

@@ -378,15 +378,15 @@ impl<'a> Node<'a> {
     pub(crate) fn gather(&self, bytes: &mut Vec<u8>, cells: &mut Vec<Span>) -> Result<()> {
         let content = (self.info.content as usize).min(self.format.usable);
         let body = self.bytes.get(content..self.format.usable).unwrap_or_default();
-        bytes.try_reserve(body.len()).map_err(|_| Error::NoMemory)?;
-        cells.try_reserve(self.total_count()).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(bytes, body.len())?;
+        crate::memory::reserve(cells, self.total_count())?;
         // Added to a position on the page, this gives the position in `bytes`.
         let base = bytes.len().wrapping_sub(content);
         bytes.extend_from_slice(body);
         let first = cells.len();
         self.list_cells(base, cells)?;
         for parked in &self.info.parked {
-            bytes.try_reserve(parked.bytes.len()).map_err(|_| Error::NoMemory)?;
+            crate::memory::reserve(bytes, parked.bytes.len())?;
             let span = Span { start: bytes.len() as u32, size: parked.bytes.len() as u32 };
             bytes.extend_from_slice(&parked.bytes);
             cells.insert((first + parked.index).min(cells.len()), span);
