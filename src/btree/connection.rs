@@ -85,6 +85,7 @@ impl Btree {
                 page_one: None,
                 cell_buffer: Vec::new(),
                 workspace: Default::default(),
+                shape: 0,
             },
             cursors: CursorTable::default(),
             session: Session::new(options.cursor_locks, options.journal_at_begin),

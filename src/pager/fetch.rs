@@ -72,6 +72,12 @@ impl<X: PageInfo> Pager<X> {
             self.cache.pin(frame);
             return Ok(PageRef { frame });
         }
+        self.hold_missing(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold_missing(&mut self, number: PageNumber) -> Result<PageRef> {
         let mark = self.mark();
         let page = self.fetch_missing(number, true)?;
         self.pin(page);
