@@ -326,9 +326,9 @@ fn quick_local(
     fits.then_some(QuickEntry { key, start: start as u32, end: end as u32 })
 }
 
-/// The bytes that a leaf cell of a table (`ROW`) or an index takes at `at` of the usable part of its
-/// page, if it is of the usual sort: a payload of up to `max` bytes. Balancing asks for every cell
-/// of three pages, so nothing else of the cell is looked at.
+/// The bytes that a leaf cell of a table (`ROW`) or an index takes at `at` of the usable part of
+/// its page, if it is of the usual sort: a payload of up to `max` bytes. Balancing asks for every
+/// cell of three pages, so nothing else of the cell is looked at.
 #[inline(always)]
 pub(super) fn quick_size<const ROW: bool>(page: &[u8], at: usize, max: usize) -> Option<usize> {
     let word = u64::from_le_bytes(page.get(at..at.wrapping_add(8))?.try_into().ok()?);

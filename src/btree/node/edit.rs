@@ -63,7 +63,8 @@ impl NodeMut<'_> {
         let pointers_end = pointers + 2 * cells.len();
         let (front, body) = self.bytes.split_at_mut_checked(pointers_end).ok_or(FULL)?;
         let (slots, _) = front.get_mut(pointers..).unwrap_or_default().as_chunks_mut();
-        // The run that is being gathered: where it is in the source, and, at `content`, on the page.
+        // The run that is being gathered: where it is in the source, and, at `content`, on the
+        // page.
         let mut run = 0..0;
         let mut content = self.format.usable;
         let mut flush = |run: &Range<u32>, content: usize| {
