@@ -47,15 +47,15 @@ pub fn encode(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
     let group = |shift: u32| (value >> shift) as u8 & 0x7f;
     let [first, second, third, ..] = out;
     match value {
-        ..0x80 => {
+        0..0x80 => {
             *first = value as u8;
             1
         }
-        ..0x4000 => {
+        0x80..0x4000 => {
             (*first, *second) = (group(7) | 0x80, group(0));
             2
         }
-        ..0x20_0000 => {
+        0x4000..0x20_0000 => {
             (*first, *second, *third) = (group(14) | 0x80, group(7) | 0x80, group(0));
             3
         }
@@ -87,9 +87,9 @@ fn encode_long(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
 pub fn push(value: u64, out: &mut Vec<u8>) {
     let group = |shift: u32| (value >> shift) as u8 & 0x7f;
     match value {
-        ..0x80 => out.push(value as u8),
-        ..0x4000 => out.extend_from_slice(&[group(7) | 0x80, group(0)]),
-        ..0x20_0000 => out.extend_from_slice(&[group(14) | 0x80, group(7) | 0x80, group(0)]),
+        0..0x80 => out.push(value as u8),
+        0x80..0x4000 => out.extend_from_slice(&[group(7) | 0x80, group(0)]),
+        0x4000..0x20_0000 => out.extend_from_slice(&[group(14) | 0x80, group(7) | 0x80, group(0)]),
         _ => push_long(value, out),
     }
 }
