@@ -229,6 +229,7 @@ impl Btree {
     }
 
     fn let_page_one_go(&mut self) {
+        self.store.change_shape();
         if let Some(page) = self.store.page_one.take() {
             self.store.pager.unpin(page);
         }

@@ -166,6 +166,9 @@ impl<X: PageInfo> Pager<X> {
     /// Writes a page of zeros straight to the file, to make it long enough.
     pub(super) fn write_zero_page(&mut self, number: u32) -> Result<()> {
         self.prepare_scratch(self.page_size.bytes())?;
+        if let Some(codec) = &self.codec {
+            codec.encode(number, &mut self.scratch);
+        }
         let offset = u64::from(number.saturating_sub(1)) * u64::from(self.page_size.get());
         self.file.write_at(&self.scratch, offset)?;
         self.file_pages = self.file_pages.max(number);

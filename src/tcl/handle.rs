@@ -240,6 +240,17 @@ impl Session {
         database.close();
     }
 
+    /// Has the page caches give up to `wanted` bytes back; returns how many they gave.
+    pub(super) fn release_memory(&self, wanted: u64) -> u64 {
+        let mut freed = 0;
+        for database in self.databases.borrow().values() {
+            if let Ok(mut database) = database.enter() {
+                freed += database.release_memory(wanted.saturating_sub(freed));
+            }
+        }
+        freed
+    }
+
     /// Takes a new cursor in and returns its handle.
     pub(super) fn add_cursor(&self, database: Rc<Database>, id: CursorId) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -410,6 +410,13 @@ const SETTINGS: &[Command] = &[
         settings::is_sync_disabled,
     ),
     Command::new(
+        c"btree_set_codec",
+        2..=2,
+        c"ID xor:N|none",
+        "sets what stands between pages and files",
+        settings::set_codec,
+    ),
+    Command::new(
         c"btree_cursor_locks",
         1..=2,
         c"ID ?BOOL?",
@@ -536,6 +543,20 @@ const DISKS: &[Command] = &[
         c"PENDING-BYTE",
         "sets the position of the lock bytes, and returns the one before",
         simulate::set_pending_byte,
+    ),
+    Command::new(
+        c"sqlite3_release_memory",
+        1..=1,
+        c"N",
+        "gives about N bytes of unused pages back, and returns how many",
+        simulate::release_memory,
+    ),
+    Command::new(
+        c"sqlite3_config_alt_pcache",
+        3..=3,
+        c"INSTALL CHANCE SEED",
+        "databases opened later drop unused pages at random, with so many percent",
+        simulate::random_discard,
     ),
     Command::new(
         c"sqlite3_memdebug_fail",

@@ -1,8 +1,11 @@
 //! Settings of a database and of its pager.
 
+use std::sync::Arc;
+
 use super::super::command::{Call, Outcome};
 use super::super::handle::AnyPager;
-use crate::btree::{JournalMode, LockingMode, SafetyLevel};
+use super::super::result_code::Failure;
+use crate::btree::{JournalMode, LockingMode, PageCodec, SafetyLevel, Xor};
 use crate::error::Error;
 use crate::format::{AutoVacuum, PageSize};
 
@@ -189,4 +192,19 @@ pub(super) fn journal_size_limit(call: &mut Call<'_>) -> Outcome {
             Ok(database.journal_size_limit().into())
         }
     }
+}
+
+/// `btree_set_codec ID SPEC`: `xor:N` combines every byte in files with N, `none` ends that.
+pub(super) fn set_codec(call: &mut Call<'_>) -> Outcome {
+    let database = call.database(1)?;
+    let spec = call.string(2)?;
+    let codec: Option<Arc<dyn PageCodec>> = match spec.strip_prefix("xor:").map(str::parse) {
+        Some(Ok(byte)) => Some(Arc::new(Xor(byte))),
+        None if spec == "none" => None,
+        _ => {
+            let text = format!("no such codec: {spec}");
+            return Err(Failure::message(text, &["TCL", "LOOKUP", "CODEC", &spec]));
+        }
+    };
+    Ok(database.enter()?.set_codec(codec)?.into())
 }
