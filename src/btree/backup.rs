@@ -82,7 +82,8 @@ impl Backup {
     /// [`Busy`](Error::Busy), also while the source is being written through its own cache, and
     /// [`Locked`](Error::Locked), also while the destination has cursors open: the step can be
     /// repeated. [`ReadOnly`](Error::ReadOnly) for a destination in memory, or with a codec, that
-    /// has pages of another size. Every error but the first two is final, and every further step repeats it.
+    /// has pages of another size. Every error but the first two is final, and every further step
+    /// repeats it.
     #[doc(alias = "sqlite3_backup_step")]
     pub fn step(
         &mut self,

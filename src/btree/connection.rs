@@ -85,6 +85,7 @@ impl Btree {
                 page_one: None,
                 cell_buffer: Vec::new(),
                 workspace: Default::default(),
+                shape: 0,
             },
             cursors: CursorTable::default(),
             session: Session::new(options.cursor_locks, options.journal_at_begin),
@@ -106,18 +107,19 @@ impl Btree {
 }
 
 impl Btree {
-    /// Closes the cursors of this connection.
-    pub(super) fn close_all_cursors(&mut self) {
+    /// Closes the cursors of this connection and lets its pages go.
+    pub(super) fn let_everything_go(&mut self) {
         let open: Vec<CursorId> = self.cursors.iter().map(|(id, _)| id).collect();
         for cursor in open {
             self.close_cursor(cursor);
         }
+        self.session.held.let_all_go(&mut self.store.pager);
     }
 }
 
 impl Drop for Btree {
     fn drop(&mut self) {
-        self.close_all_cursors();
+        self.let_everything_go();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
         self.schema = None;

@@ -233,6 +233,7 @@ impl Store {
     }
 
     fn open_taken(&mut self, taken: Taken) -> Result<(PageNumber, PageMut)> {
+        self.change_shape();
         match taken {
             Taken::Leaf(number) => {
                 self.check_unused(number)?;
@@ -257,6 +258,7 @@ impl Store {
 
     /// Page `number`, whose content does not matter, for writing.
     fn open_fresh(&mut self, number: PageNumber) -> Result<(PageNumber, PageMut)> {
+        self.change_shape();
         let page = self.pager.fetch_blank(number)?;
         let page = self.pager.make_writable(page)?;
         self.fresh_bytes(page);
@@ -296,6 +298,7 @@ impl Store {
     /// [`Error::Corrupt`] if the page is free already, as far as the first trunk or the pointer
     /// map tell, or cannot be; those of the pager.
     pub(crate) fn free_page(&mut self, number: PageNumber, page: Option<PageRef>) -> Result<()> {
+        self.change_shape();
         let number = self.free_number(number.get())?;
         if self.has_pointer_map() && self.owner_entry(number.get())?.0 == 2 {
             return Err(Error::corrupt("page is free already").on_page(number.get()));

@@ -20,6 +20,7 @@ mod insert;
 mod meta;
 mod node;
 mod overflow;
+mod page_access;
 mod pointer_map;
 mod put_data;
 mod schema;

@@ -208,16 +208,24 @@ impl<X: PageInfo> Cache<X> {
     pub(super) fn unpin(&mut self, index: u32) {
         let frame = &mut self.frames[index as usize];
         debug_assert!(frame.pins > 0, "page {} unpinned too often", frame.number);
-        if frame.pins == 1 {
+        let was_pinned = frame.pins;
+        frame.pins = was_pinned.saturating_sub(1);
+        if was_pinned == 1 {
             self.pinned -= 1;
             self.clock += 1;
             frame.released = self.clock;
             if !frame.queued && frame.dirty_at == NONE {
-                frame.queued = true;
-                self.queue.push(Reverse((frame.released, index)));
+                self.enqueue(index);
             }
         }
-        frame.pins = frame.pins.saturating_sub(1);
+    }
+
+    /// Makes an unpinned page a candidate for recycling (C2).
+    #[cold]
+    fn enqueue(&mut self, index: u32) {
+        let frame = &mut self.frames[index as usize];
+        frame.queued = true;
+        self.queue.push(Reverse((frame.released, index)));
     }
 }
 

@@ -72,6 +72,12 @@ impl<X: PageInfo> Pager<X> {
             self.cache.pin(frame);
             return Ok(PageRef { frame });
         }
+        self.hold_missing(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold_missing(&mut self, number: PageNumber) -> Result<PageRef> {
         let mark = self.mark();
         let page = self.fetch_missing(number, true)?;
         self.pin(page);
@@ -309,6 +315,13 @@ impl<X: PageInfo> Pager<X> {
     #[inline]
     pub fn parts_mut(&mut self, page: PageMut) -> (&mut [u8], &mut X) {
         self.cache.parts_mut(page.frame)
+    }
+
+    /// Resets the information of every page in the cache: what it was learnt from has changed.
+    pub fn reset_infos(&mut self) {
+        for frame in self.cache.indices() {
+            self.cache.frame_mut(frame).info.reset();
+        }
     }
 
     /// Copies all bytes of `from` over those of `to` and resets the information of `to`.

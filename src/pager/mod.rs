@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `state` | the states of a transaction, drawn |
 //! | `cache`, `page` | pages in memory, pins |
+//! | `held` | pages that a caller holds by their numbers |
 //! | `fetch` | a page from the cache, or from the file, or by recycling another |
 //! | `begin` | beginning to write |
 //! | `write` | saving the original before the first change |
@@ -43,6 +44,7 @@ mod codec;
 mod commit;
 mod fetch;
 mod flush;
+mod held;
 mod image;
 mod journal;
 mod locking;
@@ -64,6 +66,7 @@ mod write;
 
 pub use begin::Regrouping;
 pub use codec::{PageCodec, Xor};
+pub use held::HeldPages;
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
 pub use raw::RawPager;
 pub use stats::PagerStats;

@@ -292,7 +292,7 @@ impl<X: PageInfo> Pager<X> {
         }
         let mode = self.transaction.mode;
         let in_memory = self.undo_in_memory
-            || !matches!(self.storage, Storage::File(_))
+            || (!matches!(self.storage, Storage::File(_)) && !self.header_ignored)
             || matches!(mode, JournalMode::Memory | JournalMode::Off);
         let file = if in_memory {
             MemoryFile::boxed()

@@ -18,7 +18,7 @@ use super::rules::Rules;
 use super::settings::Halt;
 use super::shared::Shared;
 use super::state::{Executor, State};
-use super::sync::{Guard, spawn, yield_now};
+use super::sync::{Guard, spawn};
 use crate::error::{Error, Result};
 
 /// What one step came to.
@@ -105,6 +105,7 @@ impl Shared {
 
     /// Lets go of the role and tells everybody.
     pub(super) fn give_up_role(&self, state: &mut State) {
+        state.queue.release(None);
         state.executor = Executor::None;
         self.progress.notify_all();
     }
@@ -114,7 +115,8 @@ impl Shared {
             let mut state = self.state();
             loop {
                 let halt = if state.exiting { Halt::Idle } else { state.halt };
-                let is_empty = state.queue.live() == 0;
+                state.keep_back();
+                let is_empty = state.queue.live() == state.queue.kept().0;
                 if halt == Halt::Now || halt == Halt::Idle && is_empty {
                     self.give_up_role(&mut state);
                     return;
@@ -141,7 +143,9 @@ impl Shared {
         drop(state);
         self.trace(|| "IDLE".to_owned());
         let mut state = self.state();
-        if state.queue.live() == 0 && state.halt == Halt::Never && !state.exiting {
+        state.keep_back();
+        let is_empty = state.queue.live() == state.queue.kept().0;
+        if is_empty && state.halt == Halt::Never && !state.exiting {
             state = self.work.wait(state);
         }
         drop(state);
@@ -159,8 +163,7 @@ impl Shared {
             return None;
         }
         let head = state.queue.entries().front()?;
-        let waits_for_flush = state.queue.entries().iter().any(|entry| entry.is_barrier());
-        if waits_for_flush || head.position <= state.burst_until {
+        if state.queue.has_barrier() || head.position <= state.burst_until {
             return None;
         }
         let lag = Duration::from_millis(state.settings.max_lag_ms);
@@ -172,14 +175,12 @@ impl Shared {
         Some(rest)
     }
 
-    /// The pause after each operation; without one, others get a turn.
+    /// The pause after each operation. Without one others get their turn all the same, since
+    /// nothing is locked while the disk works. To yield the processor as well would let a writer
+    /// on a busy machine do one operation for each turn of everybody else.
     fn delay(&self) {
         let began = Instant::now();
         let mut state = self.state();
-        if state.settings.delay_ms == 0 {
-            drop(state);
-            return yield_now();
-        }
         loop {
             let delay = Duration::from_millis(state.settings.delay_ms);
             let rest = delay.saturating_sub(began.elapsed());
