@@ -28,7 +28,8 @@ PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
 WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtclbtree.so"
 
 # The tests that go on for as long as they are told.
-TORTURES = model interop recovery locks faults crash together write_behind queue damage
+TORTURES = model keys interop recovery locks faults memory crash together backup shared \
+    write_behind queue damage
 
 .PHONY: all demo test torture loom tsan memcheck bench install clean help
 

@@ -194,22 +194,8 @@ impl<S: Store> Lane<S> {
 
     fn random_get(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
-        let (mut sum, mut missing) = (0u64, 0);
-        let sample = plan.time(Workload::RandomGet, || {
-            store.begin_read()?;
-            for &index in &plan.get_order {
-                let entry = plan.data.entry(index as usize, 0);
-                if !store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))? {
-                    missing += 1;
-                }
-            }
-            store.commit()?;
-            Ok((plan.get_order.len(), sum))
-        })?;
-        match missing {
-            0 => Ok(sample),
-            _ => Err(Failure(format!("{missing} entries were not found"))),
-        }
+        let entries = plan.get_order.iter().map(|&index| plan.data.entry(index as usize, 0));
+        get_all(Workload::RandomGet, store, plan, entries)
     }
 
     fn scan(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
@@ -232,29 +218,23 @@ impl<S: Store> Lane<S> {
 
     fn sequential_get(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
-        plan.time(Workload::SequentialGet, || {
-            let mut sum = 0u64;
-            store.begin_read()?;
-            for index in 0..plan.data.len() {
-                let entry = plan.data.entry(index, 0);
-                store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))?;
-            }
-            store.commit()?;
-            Ok((plan.data.len(), sum))
-        })
+        let entries = (0..plan.data.len()).map(|index| plan.data.entry(index, 0));
+        get_all(Workload::SequentialGet, store, plan, entries)
     }
 
     fn missing_get(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
+        let flipped = |&index: &u32| {
+            let mut key = *plan.data.entry(index as usize, 0).key;
+            key[key.len() - 1] ^= 1;
+            key
+        };
+        let keys: Vec<_> = plan.get_order.iter().map(flipped).collect();
         plan.time(Workload::MissingGet, || {
-            let mut found = 0u64;
             store.begin_read()?;
-            for &index in &plan.get_order {
-                let entry = plan.data.entry(index as usize, 0);
-                let mut key = *entry.key;
-                key[key.len() - 1] ^= 1;
-                found += u64::from(store.get(&Entry { key: &key, ..entry }, |_| ())?);
-            }
+            let of_present = plan.get_order.iter().map(|&index| plan.data.entry(index as usize, 0));
+            let entries = of_present.zip(&keys).map(|(entry, key)| Entry { key, ..entry });
+            let found = store.get_each(entries, |_| ())?;
             store.commit()?;
             Ok((plan.get_order.len(), found))
         })
@@ -325,6 +305,25 @@ fn insert_all<S: Store>(
         }
         store.commit()?;
         Ok((operations, 0))
+    })
+}
+
+/// Gets these entries, which all exist, in one transaction.
+fn get_all<'e, S: Store>(
+    workload: Workload,
+    store: &mut S,
+    plan: &Plan,
+    entries: impl ExactSizeIterator<Item = Entry<'e>>,
+) -> Result<Sample> {
+    plan.time(workload, || {
+        let (mut sum, count) = (0u64, entries.len());
+        store.begin_read()?;
+        let found = store.get_each(entries, |value| sum = sum.wrapping_add(sum_words(value)))?;
+        store.commit()?;
+        match found == count as u64 {
+            true => Ok((count, sum)),
+            false => Err(Failure(format!("{found} of {count} entries were found"))),
+        }
     })
 }
 

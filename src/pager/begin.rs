@@ -12,6 +12,17 @@ use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
 use crate::os::{Access, File, LockLevel, OpenKind, OpenRequest};
 
+/// A file whose bytes are those of pages of another size.
+#[derive(Debug)]
+pub struct Regrouping {
+    /// Number of the other pages.
+    pub pages: u32,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Pieces of the lock page that are other pages then, with their offsets in the file.
+    pub around_lock: Vec<(u64, Vec<u8>)>,
+}
+
 /// What a write transaction has to remember.
 #[derive(Debug)]
 pub(super) struct Transaction {
@@ -33,6 +44,8 @@ pub(super) struct Transaction {
     /// Pages that became free leaves in this transaction.
     pub(super) freed: PageSet,
     pub(super) super_journal: SuperJournal,
+    /// The pages are to be read as pages of another size from the commit on.
+    pub(super) regrouping: Option<Regrouping>,
     /// Whether a page may have been written to the database file.
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
@@ -52,6 +65,7 @@ impl Default for Transaction {
             unsealed: PageSet::default(),
             freed: PageSet::default(),
             super_journal: SuperJournal::None,
+            regrouping: None,
             file_written: false,
             spill_forbidden: false,
         }

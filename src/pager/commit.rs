@@ -64,17 +64,20 @@ impl<X: PageInfo> Pager<X> {
         let page = self.fetch(PageNumber::ONE)?;
         let bytes = self.bytes(page);
         let is_header = bytes.starts_with(&MAGIC);
+        let image = match &self.transaction.regrouping {
+            Some(other) => other.pages,
+            None => self.image,
+        };
         if !is_header && self.storage == Storage::Memory {
             return Ok(());
         }
         // One less for the page that would be made writable here for nothing but its counter.
-        let counted = u32_at(bytes, FileHeader::PAGE_COUNT)? == self.image || !is_header;
+        let counted = u32_at(bytes, FileHeader::PAGE_COUNT)? == image || !is_header;
         if !self.owes_counter() && counted && !self.cache.frame(page.frame).is_dirty() {
             return Ok(());
         }
         let counter = u32_at(&self.stamp, 0)?.wrapping_add(1);
         let page = self.make_writable(page)?;
-        let image = self.image;
         let bytes = self.bytes_mut(page);
         put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)?;
         if is_header {
@@ -117,6 +120,9 @@ impl<X: PageInfo> Pager<X> {
         if self.file_pages < self.image {
             self.write_zero_page(self.image)?;
         }
+        for (offset, piece) in self.transaction.regrouping.iter().flat_map(|r| &r.around_lock) {
+            self.file.write_at(piece, *offset)?;
+        }
         if !self.is_sync_disabled() {
             self.file.sync(self.sync_kind())?;
         }
@@ -157,11 +163,12 @@ impl<X: PageInfo> Pager<X> {
         // The commit point is behind us. A file that stays too long is legal; one that was cut
         // while its journal can still come back with a power loss is not: the journal lacks what
         // was cut off.
-        if self.shrinks_file() && changed && durable.is_ok() {
-            let size = u64::from(self.image) * u64::from(self.page_size.get());
-            if self.file.truncate(size).is_ok() {
-                self.file_pages = self.image;
-            }
+        if self.shrinks_file()
+            && changed
+            && durable.is_ok()
+            && self.file.truncate(self.final_size()).is_ok()
+        {
+            self.file_pages = self.image;
         }
         self.counter_raised |= changed && self.locking_mode == LockingMode::Exclusive;
         self.clean_dirty();
@@ -190,7 +197,15 @@ impl<X: PageInfo> Pager<X> {
 
     /// Whether the file is longer than the image, so that this commit cuts it.
     fn shrinks_file(&self) -> bool {
-        self.file_pages > self.image
+        u64::from(self.file_pages) * u64::from(self.page_size.get()) > self.final_size()
+    }
+
+    /// Length in bytes of the file behind the commit.
+    fn final_size(&self) -> u64 {
+        match &self.transaction.regrouping {
+            Some(other) => other.bytes,
+            None => u64::from(self.image) * u64::from(self.page_size.get()),
+        }
     }
 
     /// Makes the deletion of the journal durable, where that is asked for or the file is going

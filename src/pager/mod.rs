@@ -16,6 +16,7 @@
 //! | `commit`, `rollback` | the two ends of a transaction |
 //! | `recover` | beginning to read, and what a crashed writer left |
 //! | `together` | committing with other databases |
+//! | `watch` | which pages changed that somebody has copied |
 //! | `savepoint` | undoing a part of a transaction |
 //! | `journal` | the journal's bytes |
 //! | `raw` | a pager without a layer above: references hold its transactions |
@@ -56,11 +57,14 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod together;
+mod watch;
 mod write;
 
+pub use begin::Regrouping;
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
 pub use raw::RawPager;
 pub use stats::PagerStats;
+pub use watch::WatchId;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -72,6 +76,7 @@ use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
 use self::temporary::MemoryFile;
+use self::watch::Watch;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_SIZE, LockPage, PageSize};
 use crate::os::{Access, File, OpenKind, OpenRequest, Vfs};
@@ -213,6 +218,10 @@ pub struct Pager<X: PageInfo> {
     undo_in_memory: bool,
     busy_handler: Option<BusyHandler>,
 
+    /// Who wants to know of changes; mostly nobody.
+    watches: Vec<Watch>,
+    next_watch: u64,
+
     /// Room for one page and for a list of pages to write, kept between calls.
     scratch: Vec<u8>,
     order: Vec<(u32, u32)>,
@@ -286,6 +295,8 @@ impl<X: PageInfo> Pager<X> {
             full_sync: false,
             undo_in_memory: false,
             busy_handler: None,
+            watches: Vec::new(),
+            next_watch: 0,
             scratch: Vec::new(),
             order: Vec::new(),
             journal_buffer: Vec::new(),

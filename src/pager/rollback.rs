@@ -161,7 +161,7 @@ impl<X: PageInfo> Pager<X> {
 /// Writes the pages of all records that may have been overwritten in the file back to it.
 fn play_back(journal: &Journal, file: &mut dyn File, record: &mut [u8]) -> Result<()> {
     let length = record.len() - 8;
-    for range in journal.ranges_from(0, true)? {
+    for range in journal.ranges_from(0, true) {
         for index in 0..range.records {
             let offset = range.start + index * range.step;
             let page = read_record(journal.file(), offset, range.nonce, record)?;

@@ -12,8 +12,8 @@
 //! | variable | used by | meaning |
 //! | --- | --- | --- |
 //! | `TCLBTREE_SEED` | all | first seed, or first case |
-//! | `TCLBTREE_SEEDS` | model, crash | how many seeds |
-//! | `TCLBTREE_SECONDS` | model, crash | go on with further seeds for so long |
+//! | `TCLBTREE_SEEDS` | model, keys, crash, shared | how many seeds |
+//! | `TCLBTREE_SECONDS` | model, keys, crash, shared | go on with further seeds for so long |
 //! | `TCLBTREE_OPERATIONS` | model | operations for each seed |
 //! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |

@@ -224,6 +224,12 @@ impl WriteBehind {
         before
     }
 
+    /// Whether this process was forked from the one that the queue belongs to. It has a copy of
+    /// the queue, which nobody works on.
+    pub fn is_forked(&self) -> bool {
+        self.shared.is_forked()
+    }
+
     /// Sets who is told of every event; see [`Trace`].
     pub fn set_trace(&self, trace: Option<Trace>) {
         if !self.shared.is_forked() {

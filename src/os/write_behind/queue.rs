@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 
 use super::super::pending::Position;
 use super::entry::{Entry, FileId, Progress};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -33,8 +34,9 @@ impl Queue {
     /// # Errors
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self, reserved: usize) -> Result<()> {
-        let wanted = reserved.saturating_add(self.kept.len()).saturating_add(1);
-        self.entries.try_reserve(wanted).map_err(|_| Error::NoMemory)
+        memory::admit()?; // For what an entry holds and what is noted about it.
+        let kept = self.kept.len();
+        memory::reserve(&mut self.entries, reserved.saturating_add(kept).saturating_add(1))
     }
 
     /// The position that the next entry will have.
@@ -65,7 +67,7 @@ impl Queue {
 
     /// Keeps the head back. Without memory it stays, and is done like any other.
     pub(super) fn keep_head(&mut self) -> bool {
-        if self.kept.try_reserve(1).is_err() {
+        if memory::reserve(&mut self.kept, 1).is_err() {
             return false;
         }
         let Some(head) = self.entries.pop_front() else { return false };

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::record::MAGIC;
 use crate::error::{Error, Result};
 use crate::format::bytes::{slice, u32_at};
+use crate::memory;
 use crate::os::File;
 
 /// Bytes of the record behind the path.
@@ -39,7 +40,7 @@ pub(super) fn encode_super_record(path: &[u8], lock_page: u32) -> Result<Vec<u8>
         return Err(Error::CannotOpen("the path of the super-journal is too long"));
     };
     let mut record = Vec::new();
-    record.try_reserve_exact(4 + path.len() + TAIL).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut record, 4 + path.len() + TAIL)?;
     record.extend_from_slice(&lock_page.to_be_bytes());
     record.extend_from_slice(path);
     record.extend_from_slice(&length.to_be_bytes());
@@ -77,7 +78,7 @@ pub(in crate::pager) fn read_super_name(file: &dyn File) -> Result<Option<PathBu
 pub(in crate::pager) fn encode_journal_list(journals: &[PathBuf]) -> Result<Vec<u8>> {
     let length = journals.iter().map(|path| path.as_os_str().len() + 1).sum();
     let mut list = Vec::new();
-    list.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut list, length)?;
     for path in journals {
         list.extend_from_slice(path.as_os_str().as_bytes());
         list.push(0);
@@ -119,7 +120,7 @@ fn signed_sum(bytes: &[u8]) -> u32 {
 
 fn read_bytes(file: &dyn File, at: u64, length: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut bytes, length)?;
     bytes.resize(length, 0);
     file.read_at(&mut bytes, at)?;
     Ok(bytes)

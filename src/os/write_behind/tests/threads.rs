@@ -123,12 +123,26 @@ struct Meeting {
     writes: AtomicU64,
 }
 
-/// A disk whose files are read in two pieces, with time for a write between.
+/// A disk whose files are read in two pieces, with time for a write between. A608: no two threads
+/// use one of its handles at a time.
 #[derive(Debug)]
 struct Slow(MemoryVfs, Arc<Meeting>);
 
 #[derive(Debug)]
-struct SlowFile(Box<dyn File>, Arc<Meeting>);
+struct SlowFile(Box<dyn File>, InUse, Arc<Meeting>);
+
+/// Whether a call on the handle is under way.
+#[derive(Debug, Default)]
+struct InUse(AtomicBool);
+
+impl InUse {
+    fn alone<T>(&self, call: impl FnOnce() -> T) -> T {
+        assert!(!self.0.swap(true, Ordering::Acquire), "two threads on one base handle");
+        let result = call();
+        self.0.store(false, Ordering::Release);
+        result
+    }
+}
 
 impl Vfs for Slow {
     fn open(
@@ -137,7 +151,7 @@ impl Vfs for Slow {
         request: OpenRequest,
     ) -> crate::Result<super::super::super::Opened> {
         let mut opened = self.0.open(path, request)?;
-        opened.file = Box::new(SlowFile(opened.file, Arc::clone(&self.1)));
+        opened.file = Box::new(SlowFile(opened.file, InUse::default(), Arc::clone(&self.1)));
         Ok(opened)
     }
     fn delete(&self, path: &Path, sync: bool) -> crate::Result<()> {
@@ -161,29 +175,34 @@ impl File for SlowFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
         let middle = buffer.len() / 2;
         let (left, right) = buffer.split_at_mut(middle);
-        let writes = self.1.writes.load(Ordering::Relaxed);
-        let count = self.0.read_at(left, offset)?;
-        self.1.is_reading.store(true, Ordering::Relaxed);
-        wait_while(PAUSE, || self.1.writes.load(Ordering::Relaxed) == writes);
-        self.1.is_reading.store(false, Ordering::Relaxed);
-        Ok(count + self.0.read_at(right, offset + middle as u64)?)
+        let Meeting { is_reading, writes } = &*self.2;
+        self.1.alone(|| {
+            let before = writes.load(Ordering::Relaxed);
+            let count = self.0.read_at(left, offset)?;
+            is_reading.store(true, Ordering::Relaxed);
+            wait_while(PAUSE, || writes.load(Ordering::Relaxed) == before);
+            is_reading.store(false, Ordering::Relaxed);
+            Ok(count + self.0.read_at(right, offset + middle as u64)?)
+        })
     }
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> crate::Result<()> {
         let (left, right) = bytes.split_at(bytes.len() / 3);
-        self.0.write_at(left, offset)?;
-        std::thread::yield_now();
-        self.0.write_at(right, offset + left.len() as u64)?;
-        self.1.writes.fetch_add(1, Ordering::Relaxed);
+        self.1.alone(|| {
+            self.0.write_at(left, offset)?;
+            std::thread::yield_now();
+            self.0.write_at(right, offset + left.len() as u64)
+        })?;
+        self.2.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
     fn truncate(&mut self, size: u64) -> crate::Result<()> {
-        self.0.truncate(size)
+        self.1.alone(|| self.0.truncate(size))
     }
     fn sync(&mut self, kind: SyncKind) -> crate::Result<()> {
-        self.0.sync(kind)
+        self.1.alone(|| self.0.sync(kind))
     }
     fn size(&self) -> crate::Result<u64> {
-        self.0.size()
+        self.1.alone(|| self.0.size())
     }
     fn lock(&mut self, level: LockLevel) -> crate::Result<()> {
         self.0.lock(level)
