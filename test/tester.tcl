@@ -379,7 +379,7 @@ proc tester::work_off {args} {
 # Scripts that look at files, or let other programs do so, find there what they have written.
 proc tester::before_look {command op} {
     set word [lindex $command 1]
-    if {[lindex $command 0] eq "exec" || $word in {copy delete exists rename size}} work_off
+    if {[lindex $command 0] ne "file" || $word in {copy delete exists rename size}} work_off
 }
 
 proc tester::note_left_out {command op} {
@@ -397,7 +397,7 @@ proc tester::start_async {mode} {
     set leftOut [left_out $mode]
     ::tcltest::configure -skip [dict keys $leftOut]
     trace add execution ::test enter tester::note_left_out
-    foreach name {file exec} {trace add execution $name enter tester::before_look}
+    foreach name {file exec glob} {trace add execution $name enter tester::before_look}
     foreach name {os_log os_fail} {trace add execution $name enter tester::work_off}
     foreach name {
         sqlite_sync_count sqlite_fullsync_count sqlite_open_file_count sqlite_opentemp_count

@@ -9,7 +9,7 @@ use super::super::pending::Snapshot;
 use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
-use super::locks::{FileLocks, Slot};
+use super::locks::{FileLocks, NOTICEABLE, Slot};
 use super::settings::{Durability, Halt};
 use super::shared::Shared;
 use super::state::{Executor, NameChange, State};
@@ -19,10 +19,6 @@ use crate::error::{Error, Result};
 
 /// How often a read looks again before it asks the writer to let it finish first.
 const LOOKS_MAX: u32 = 3;
-
-/// How long the real lock stays away for others to notice; stock SQLite sleeps up to 100 ms
-/// between two tries.
-const STAY_AWAY: Duration = Duration::from_millis(120);
 
 /// Which handle of which file.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +150,7 @@ impl WriteBehindFile {
         // Whatever stops the queue ends the courtesy; the lock itself will say what is wrong.
         let _ = self.shared.flush_group(state, group, false, None);
         let began = Instant::now();
-        while began.elapsed() < STAY_AWAY {
+        while began.elapsed() < NOTICEABLE {
             let locks = self.locks.lock();
             if locks.real() > LockLevel::None || locks.check_reserved(&self.reader)? {
                 break;
@@ -162,6 +158,7 @@ impl WriteBehindFile {
             drop(locks);
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.locks.lock().gave_way();
         Ok(())
     }
 

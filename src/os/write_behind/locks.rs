@@ -30,6 +30,10 @@ use super::entry::HandleId;
 use super::sync::Mutex;
 use crate::error::{Error, Result};
 
+/// How long a lock must be free for others to notice; stock SQLite sleeps up to 100 ms between two
+/// tries.
+pub(super) const NOTICEABLE: Duration = Duration::from_millis(120);
+
 /// A base handle; empty before the file is opened and after it is closed. One thread at a time
 /// uses it, for as long as it holds the mutex.
 #[derive(Debug)]
@@ -80,8 +84,10 @@ pub(super) struct FileLocks {
     handles: BTreeMap<HandleId, HandleLock>,
     real: LockLevel,
     holder: Option<Holder>,
-    /// Since when `real` is not `None`.
+    /// Since when `real` was not `None`, but for gaps that are too short to be noticed.
     since: Option<Instant>,
+    /// When it became `None`, if it was something before.
+    released: Option<Instant>,
     watch: Arc<AtomicU64>,
 }
 
@@ -156,6 +162,7 @@ impl FileLocks {
             real: LockLevel::None,
             holder: None,
             since: None,
+            released: None,
             watch: Arc::new(AtomicU64::new(0)),
         }
     }
@@ -190,9 +197,16 @@ impl FileLocks {
         self.real = level;
     }
 
-    /// How long other processes have been kept out, at least from writing.
+    /// How long other processes have been kept out, at least from writing. A stream of commits
+    /// whose queue runs empty now and then keeps them out by its luck.
     pub(super) fn held_for(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+        let is_free = self.released.is_some_and(|released| released.elapsed() >= NOTICEABLE);
+        self.since.filter(|_| !is_free).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Others have had their chance: the time begins anew.
+    pub(super) fn gave_way(&mut self) {
+        self.since = None;
     }
 
     /// Raises the visible level, and the real lock as far as it is not there yet.
@@ -220,8 +234,11 @@ impl FileLocks {
         self.set_real(level);
         if self.real == LockLevel::None {
             self.holder = None;
-        } else if self.since.is_none() {
-            self.since = Some(Instant::now());
+        } else {
+            if self.held_for().is_zero() {
+                self.since = Some(Instant::now());
+            }
+            self.released = None;
         }
         result
     }
@@ -306,7 +323,7 @@ impl FileLocks {
         let result = holder.slot.with(|file| file.unlock(target)).unwrap_or(Ok(()));
         if target == LockLevel::None {
             self.holder = None;
-            self.since = None;
+            self.released = Some(Instant::now());
         }
         result
     }
