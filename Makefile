@@ -28,7 +28,7 @@ WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtc
 # The tests that go on for as long as they are told.
 TORTURES = model interop recovery locks faults crash write_behind queue damage
 
-.PHONY: all demo test torture loom memcheck bench install clean help
+.PHONY: all demo test torture loom memcheck bench bench-instructions bench-tcl install clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -71,9 +71,18 @@ memcheck: all
 	    done; \
 	fi
 
+# Tables and charts stay in docs/.
 bench:
 	@tools/setup.sh cargo cc
-	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
+	$(CARGO) run --release -p tclbtree-bench -- --docs docs $(ARGS)
+
+bench-instructions:
+	@tools/setup.sh cargo cc valgrind
+	$(CARGO) run --release -p tclbtree-bench -- --instructions $(ARGS)
+
+bench-tcl: all
+	@tools/setup.sh tclsh --optional tcl-sqlite3
+	$(WITH_LIBRARY) $(TCLSH) bench/tcl.tcl
 
 install: all
 	mkdir -p "$(PACKAGE)"
@@ -92,6 +101,9 @@ help:
 	@echo "                SECONDS=$(SECONDS) each, from SEED=$(SEED)"
 	@echo "make loom       the write-behind queue in every interleaving, PREEMPTIONS=$(PREEMPTIONS)"
 	@echo "make memcheck   the script tests under valgrind"
-	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make bench      speed beside SQLite's own b-tree, LMDB, redb and SQL, as tables and charts in"
+	@echo "                docs/; ARGS=--help for its options"
+	@echo "make bench-instructions  instructions per operation, under valgrind"
+	@echo "make bench-tcl  the commands beside those of the sqlite3 package, from Tcl"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
 	@echo "make clean      remove what was built"

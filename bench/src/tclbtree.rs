@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tclbtree::format::{PageNumber, PageSize};
-use tclbtree::pager::SafetyLevel;
+use tclbtree::pager::{JournalMode, LockingMode, SafetyLevel};
 use tclbtree::{Btree, CursorId, Key, Options, TransactionKind, UnixVfs};
 
 use crate::data::{Entry, RecordBuffer, split_record, sum_words};
-use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
+use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 /// The tree is the first one made in the file, and without auto-vacuum it gets page 2.
 const ROOT: u32 = 2;
@@ -112,15 +112,31 @@ impl Tclbtree {
 impl Store for Tclbtree {
     const NAME: &'static str = "tclbtree";
 
-    fn open(path: &Path, settings: &Settings) -> Result<Tclbtree> {
-        let is_new = !path.exists();
+    const IS_BARE_SQLITE: bool = true;
+
+    fn suits(settings: &Settings) -> bool {
+        settings.journal != Journal::Wal
+    }
+
+    fn open(path: &Path, settings: &Settings, is_new: bool) -> Result<Tclbtree> {
         let page_size = PageSize::new(settings.page_size)
             .ok_or_else(|| Failure(format!("no page size: {}", settings.page_size)))?;
         let cache_size = i32::try_from(settings.cache_pages).unwrap_or(i32::MAX);
         let options = Options { page_size, cache_size, ..Options::default() };
         let mut btree = Btree::open(Arc::new(UnixVfs::new()), path, &options)?;
-        match settings.durability {
-            Durability::NoSync => btree.set_safety_level(SafetyLevel::Off, false),
+        let safety = match settings.durability {
+            Durability::NoSync => SafetyLevel::Off,
+            Durability::Durable => SafetyLevel::Full,
+        };
+        btree.set_safety_level(safety, false);
+        btree.set_journal_mode(match settings.journal {
+            Journal::Delete | Journal::Wal => JournalMode::Delete,
+            Journal::Truncate => JournalMode::Truncate,
+            Journal::Persist => JournalMode::Persist,
+            Journal::Memory => JournalMode::Memory,
+        })?;
+        if settings.exclusive {
+            btree.set_locking_mode(LockingMode::Exclusive);
         }
         let mut store = Tclbtree {
             btree,
@@ -167,6 +183,18 @@ impl Store for Tclbtree {
             }
         }
         Ok(())
+    }
+
+    fn replace(&mut self, entry: &Entry<'_>) -> Result<()> {
+        if self.kind == KeyKind::Key {
+            // The tree compares whole records, so another value is another entry.
+            let cursor = self.cursor()?;
+            if !self.seek_record(cursor, entry)? {
+                return Err(Failure("the entry to replace was not found".into()));
+            }
+            self.btree.delete(cursor)?;
+        }
+        self.put(entry)
     }
 
     #[inline]
