@@ -315,7 +315,12 @@ impl Btree {
     #[doc(alias = "sqlite3BtreeCommitPhaseTwo")]
     pub fn commit_phase_two(&mut self) -> Result<()> {
         if self.transaction == Transaction::Write {
-            let result = self.store.pager.commit_phase_two();
+            let pager = &mut self.store.pager;
+            let result = if self.cursors.len() == 0 {
+                pager.commit_phase_two_for_good()
+            } else {
+                pager.commit_phase_two()
+            };
             self.note_failure(result)?;
         }
         self.finish_transaction();

@@ -197,18 +197,26 @@ impl<X: PageInfo> Pager<X> {
             original_pages: self.transaction.original_pages,
             endless: !durable || device.safe_append,
             limit,
+            in_memory: !in_file,
             // As long as the lock is kept nobody else can have deleted the file.
             name_durable: self.locking_mode == LockingMode::Exclusive && self.journal_name_durable,
         };
         if limit.is_some_and(|limit| limit < u64::from(setup.sector)) {
             return Err(Error::Full);
         }
-        if self.is_file() && self.file.has_moved()? {
+        let kept = if in_file { self.kept_journal.take() } else { None };
+        // A kept file shows that nobody else has worked here since it was opened beside the
+        // database, and a journal in memory has no place that could be the wrong one.
+        if kept.is_none() && in_file && self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
-        let file = self.open_journal_file(in_file)?;
+        let file = match kept {
+            Some(file) => file,
+            None => self.open_journal_file(in_file)?,
+        };
         let buffer = std::mem::take(&mut self.journal_buffer);
-        match Journal::start(file, setup, self.vfs.random(), buffer) {
+        let nonce = self.next_nonce();
+        match Journal::start(file, setup, nonce, buffer) {
             Ok(journal) => self.transaction.journal = Some(journal),
             Err(error) => {
                 if let (true, Some(path)) = (in_file, &self.journal_path) {
@@ -219,6 +227,18 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         Ok(())
+    }
+
+    /// A start value for the checksums of a segment, different each time so that no record is taken
+    /// for one of a later journal in the same file.
+    pub(super) fn next_nonce(&mut self) -> u32 {
+        if self.nonces == 0 {
+            let half = || u64::from(self.vfs.random());
+            self.nonces = half() << 32 | half() | 1;
+        }
+        // Knuth's generator; its upper half is the random one.
+        self.nonces = self.nonces.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1 << 33 | 1);
+        (self.nonces >> 32) as u32
     }
 
     fn open_journal_file(&self, in_file: bool) -> Result<Box<dyn File>> {

@@ -165,6 +165,18 @@ impl<X: PageInfo> Pager<X> {
         durable
     }
 
+    /// As [`Pager::commit_phase_two`], for a caller that ends the read transaction next: no lock
+    /// is kept for it in between.
+    ///
+    /// # Errors
+    /// As [`Pager::commit_phase_two`].
+    pub fn commit_phase_two_for_good(&mut self) -> Result<()> {
+        self.ends_reading = true;
+        let result = self.commit_phase_two();
+        self.ends_reading = false;
+        result
+    }
+
     /// Whether the file is longer than the image, so that this commit cuts it.
     fn shrinks_file(&self) -> bool {
         self.file_pages > self.image
@@ -248,7 +260,11 @@ impl<X: PageInfo> Pager<X> {
         if let Some(journal) = self.transaction.journal.take() {
             let stays = matches!(mode, JournalMode::Persist | JournalMode::Truncate);
             self.journal_name_durable = stays && journal.is_name_durable();
-            self.journal_buffer = journal.close();
+            let is_exclusive = self.locking_mode == LockingMode::Exclusive;
+            let is_kept = stays && keeps_file && is_exclusive && !journal.undoes();
+            let (file, buffer) = journal.into_parts();
+            self.journal_buffer = buffer;
+            self.kept_journal = is_kept.then_some(file);
         }
         Ok(())
     }

@@ -192,10 +192,17 @@ pub struct Pager<X: PageInfo> {
     size_known: bool,
     /// Whether the layer above has vouched for the number of pages in this read transaction.
     count_trusted: bool,
+    /// Whether the read transaction ends with the commit that is going on.
+    ends_reading: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
     /// The journal file that the last transaction left has a durable directory entry.
     journal_name_durable: bool,
+    /// The journal file of the last transaction, for the next: while the exclusive lock is kept,
+    /// in a mode that leaves the file.
+    kept_journal: Option<Box<dyn File>>,
+    /// Generator of the journals' start values; 0 before the first.
+    nonces: u64,
     /// Bytes 24 to 39 of the file as last read or written.
     stamp: Stamp,
 
@@ -265,8 +272,11 @@ impl<X: PageInfo> Pager<X> {
             file_pages: 0,
             size_known: false,
             count_trusted: false,
+            ends_reading: false,
             counter_raised: false,
             journal_name_durable: false,
+            kept_journal: None,
+            nonces: 0,
             stamp: Stamp::default(),
             cache_size: options.cache_size,
             locking_mode: if is_file { LockingMode::Normal } else { LockingMode::Exclusive },

@@ -60,7 +60,10 @@ impl<X: PageInfo> Pager<X> {
                 return self.refuse_write_ahead_log();
             }
         }
-        self.file_pages = self.count_file_pages()?;
+        // Under the exclusive lock that was never given back the length is as it was left.
+        if !self.is_file() || held < LockLevel::Exclusive || self.header_ignored {
+            self.file_pages = self.count_file_pages()?;
+        }
         self.image = self.file_pages;
         Ok(())
     }

@@ -37,8 +37,8 @@ impl<X: PageInfo> Pager<X> {
         self.scratch = Vec::new();
         self.page_size = size;
         self.lock_page = LockPage::new(self.lock_offset, size);
+        self.file_pages = self.count_file_pages()?;
         if self.state == State::Reader {
-            self.file_pages = self.count_file_pages()?;
             self.image = self.file_pages;
         }
         Ok(())
