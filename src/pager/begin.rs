@@ -5,7 +5,7 @@ use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
-use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
+use super::{JournalMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
@@ -35,6 +35,16 @@ pub(super) struct Transaction {
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
     pub(super) spill_forbidden: bool,
+}
+
+/// The journal file of a commit, for the next one: opening it again would cost the calls, and the
+/// knowledge that its directory entry is durable.
+#[derive(Debug)]
+pub(super) struct KeptJournal {
+    pub(super) file: Box<dyn File>,
+    pub(super) name_durable: bool,
+    /// The lock of its commit was kept, so that nobody can have deleted the file.
+    pub(super) is_locked: bool,
 }
 
 impl Default for Transaction {
@@ -190,7 +200,7 @@ impl<X: PageInfo> Pager<X> {
         let limit = u64::try_from(self.journal_limit).ok().filter(|_| in_file && self.is_file());
         let device = self.file.device();
         let durable = in_file && !self.is_sync_disabled();
-        let setup = JournalSetup {
+        let mut setup = JournalSetup {
             page_size: self.page_size,
             lock_page: self.lock_page,
             sector: self.sector_size(),
@@ -198,21 +208,25 @@ impl<X: PageInfo> Pager<X> {
             endless: !durable || device.safe_append,
             limit,
             in_memory: !in_file,
-            // As long as the lock is kept nobody else can have deleted the file.
-            name_durable: self.locking_mode == LockingMode::Exclusive && self.journal_name_durable,
+            name_durable: false,
         };
         if limit.is_some_and(|limit| limit < u64::from(setup.sector)) {
             return Err(Error::Full);
         }
         let kept = if in_file { self.kept_journal.take() } else { None };
-        // A kept file shows that nobody else has worked here since it was opened beside the
-        // database, and a journal in memory has no place that could be the wrong one.
-        if kept.is_none() && in_file && self.is_file() && self.file.has_moved()? {
+        // A journal in memory has no place that could be the wrong one.
+        let is_locked = kept.as_ref().is_some_and(|kept| kept.is_locked);
+        if in_file && !is_locked && self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
         let file = match kept {
-            Some(file) => file,
-            None => self.open_journal_file(in_file)?,
+            // The same name leads to the same file still, so it was not gone in between either:
+            // nobody else can have its number while it is open here.
+            Some(kept) if kept.is_locked || !kept.file.has_moved()? => {
+                setup.name_durable = kept.name_durable;
+                kept.file
+            }
+            _ => self.open_journal_file(in_file)?,
         };
         let buffer = std::mem::take(&mut self.journal_buffer);
         let nonce = self.next_nonce();

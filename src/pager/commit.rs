@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::begin::Transaction;
+use super::begin::{KeptJournal, Transaction};
 use super::journal::Journal;
 use super::state::State;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
@@ -259,12 +259,12 @@ impl<X: PageInfo> Pager<X> {
         }
         if let Some(journal) = self.transaction.journal.take() {
             let stays = matches!(mode, JournalMode::Persist | JournalMode::Truncate);
-            self.journal_name_durable = stays && journal.is_name_durable();
-            let is_exclusive = self.locking_mode == LockingMode::Exclusive;
-            let is_kept = stays && keeps_file && is_exclusive && !journal.undoes();
+            let is_kept = stays && keeps_file && !journal.undoes();
+            let name_durable = journal.is_name_durable();
             let (file, buffer) = journal.into_parts();
             self.journal_buffer = buffer;
-            self.kept_journal = is_kept.then_some(file);
+            self.kept_journal =
+                is_kept.then_some(KeptJournal { file, name_durable, is_locked: true });
         }
         Ok(())
     }

@@ -56,8 +56,9 @@ impl<X: PageInfo> Pager<X> {
             return;
         }
         self.counter_raised = false;
-        self.journal_name_durable = false;
-        self.kept_journal = None; // From here on somebody else may delete it.
+        if let Some(kept) = &mut self.kept_journal {
+            kept.is_locked = false;
+        }
         let level = if level == LockLevel::Shared { level } else { LockLevel::None };
         self.lock_unknown = self.file.unlock(level).is_err();
     }

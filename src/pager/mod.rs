@@ -64,7 +64,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::begin::Transaction;
+use self::begin::{KeptJournal, Transaction};
 use self::cache::Cache;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
@@ -196,11 +196,8 @@ pub struct Pager<X: PageInfo> {
     ends_reading: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
-    /// The journal file that the last transaction left has a durable directory entry.
-    journal_name_durable: bool,
-    /// The journal file of the last transaction, for the next: while the exclusive lock is kept,
-    /// in a mode that leaves the file.
-    kept_journal: Option<Box<dyn File>>,
+    /// The journal file that the last commit left, in a mode that leaves one.
+    kept_journal: Option<KeptJournal>,
     /// Generator of the journals' start values; 0 before the first.
     nonces: u64,
     /// Bytes 24 to 39 of the file as last read or written.
@@ -274,7 +271,6 @@ impl<X: PageInfo> Pager<X> {
             count_trusted: false,
             ends_reading: false,
             counter_raised: false,
-            journal_name_durable: false,
             kept_journal: None,
             nonces: 0,
             stamp: Stamp::default(),

@@ -162,6 +162,7 @@ impl<X: PageInfo> Pager<X> {
         if self.file.lock_level() == LockLevel::Shared
             && self.file.lock(LockLevel::Reserved).is_ok()
         {
+            self.kept_journal = None;
             if let Some(path) = &self.journal_path {
                 result = self.vfs.delete(path, false);
             }
