@@ -212,6 +212,10 @@ impl Store for Tclbtree {
                 if !self.seek_record(cursor, entry)? {
                     return Ok(false);
                 }
+                // The key is always on the page: no value is read for one that is absent.
+                if !self.btree.local_key(cursor)?.starts_with(self.record.prefix(entry)) {
+                    return Ok(false);
+                }
                 self.entry(cursor, |_, record| {
                     let (key, value) = split_record(record);
                     let found = key == entry.key;
