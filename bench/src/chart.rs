@@ -11,7 +11,7 @@ use crate::report::Line;
 const DOUBLING: f64 = 80.0;
 const DOUBLINGS: f64 = 4.0;
 /// Pixels for the names of rows, and for the number behind the longest bar.
-const LABELS: f64 = 210.0;
+const LABELS: f64 = 310.0;
 const NUMBERS: f64 = 50.0;
 /// Pixels of one bar, and between two rows.
 const BAR: f64 = 10.0;
@@ -48,7 +48,10 @@ pub fn draw(title: &str, stores: &[&str], lines: &[Line]) -> String {
          font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
-    text(&mut svg, 8.0, 18.0, "start", title);
+    let reference = stores.first().copied().unwrap_or_default();
+    let title =
+        format!("{title}: time as a multiple of {reference}'s; bars to the left are faster");
+    text(&mut svg, 8.0, 18.0, "start", &title);
     legend(&mut svg, stores);
     grid(&mut svg, middle, y);
     svg.push_str(&body);
