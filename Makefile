@@ -26,7 +26,8 @@ PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
 WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtclbtree.so"
 
 # The tests that go on for as long as they are told.
-TORTURES = model interop recovery locks faults crash write_behind queue damage
+TORTURES = model keys interop recovery locks faults memory crash together backup shared \
+    write_behind queue damage
 
 .PHONY: all demo test torture loom memcheck bench bench-instructions bench-tcl install clean help
 
@@ -39,7 +40,7 @@ demo: all
 	@$(WITH_LIBRARY) $(TCLSH) tcl/demo.tcl $(DB)
 
 test: all
-	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
+	@tools/setup.sh tclsh sqlite3 --optional tcl-thread tclsh9
 	$(WITH_LIBRARY) $(CARGO) test
 
 torture: all memcheck loom

@@ -92,6 +92,8 @@ pub enum ReadOnlyReason {
     Moved,
     /// The setting is fixed, because the database has pages already.
     Fixed,
+    /// The cursor was opened for reading.
+    Cursor,
 }
 
 impl fmt::Display for ReadOnlyReason {
@@ -101,6 +103,7 @@ impl fmt::Display for ReadOnlyReason {
             ReadOnlyReason::Rollback => "a hot journal must be rolled back first",
             ReadOnlyReason::Moved => "the file was moved",
             ReadOnlyReason::Fixed => "the setting is fixed",
+            ReadOnlyReason::Cursor => "the cursor was opened for reading",
         })
     }
 }
@@ -172,7 +175,7 @@ impl Error {
             Error::NoMemory => ("SQLITE_NOMEM", 7),
             Error::ReadOnly(reason) => {
                 let extended = match reason {
-                    ReadOnlyReason::File | ReadOnlyReason::Fixed => 8,
+                    ReadOnlyReason::File | ReadOnlyReason::Fixed | ReadOnlyReason::Cursor => 8,
                     ReadOnlyReason::Rollback => 776,
                     ReadOnlyReason::Moved => 1032,
                 };

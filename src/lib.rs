@@ -3,6 +3,7 @@
 //! | layer | what it knows | may use |
 //! | --- | --- | --- |
 //! | [`error`] | result codes | |
+//! | [`memory`] | allocations that may fail | error |
 //! | [`format`] | bytes of the file format, no I/O | error |
 //! | [`os`] | files and locks | error |
 //! | [`pager`] | pages, journal, atomic commit | error, format, os |
@@ -31,11 +32,13 @@
 pub mod btree;
 pub mod error;
 pub mod format;
+pub mod memory;
 pub mod os;
 pub mod pager;
 #[cfg(feature = "tcl")]
 mod tcl;
 
-pub use btree::{Btree, CursorId, Key, Options, TABLE, TransactionKind};
+pub use btree::{Btree, CacheRegistry, Client, CursorId, INDEX, Key, KeyInfo, LockedCursor};
+pub use btree::{Options, SharedConnection, TABLE, TransactionKind};
 pub use error::{Error, Result};
 pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};

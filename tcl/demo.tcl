@@ -9,7 +9,7 @@ package require Tcl 8.6-
 
 set here [file dirname [file normalize [info script]]]
 set output [file join [file dirname $here] demo-output]
-foreach part {load show inspect stock timings} {
+foreach part {load show inspect stock timings behind} {
     source [file join $here demo $part.tcl]
 }
 
@@ -273,6 +273,35 @@ proc verdict {file before} {
 }
 
 # ---------------------------------------------------------------------------------------
+# Writing behind
+# ---------------------------------------------------------------------------------------
+
+proc tour_behind {} {
+    show::heading "Commits that do not wait for the disk"
+    show::table lrrrr [behind::table $::output]
+    show::say ""
+    show::say "Commits beside a writer that pauses for a millisecond after each operation:"
+    lassign [behind::fill_and_drain [file join $::output stream.db]] commits filled operations \
+        bytes drained
+    show::fact "$commits commits, in" "$filled ms"
+    show::fact "the queue then" "$operations operations, [show::bytes $bytes]"
+    show::fact "drained in" "$drained ms"
+
+    show::heading "Killed with half of the queue done"
+    set file [file join $::output killed.db]
+    foreach line [behind::kill_in_mid_queue $file] {show::fact "the second process" $line}
+    set twin [file join $::output killed-for-stock.db]
+    file copy -force $file $twin
+    if {[file exists $file-journal]} {
+        file copy -force $file-journal $twin-journal
+        show::fact "it left a journal" [show::bytes [file size $file-journal]]
+    }
+    sqlite3async_enable 0
+    show::fact "this engine opens it" [behind::by_this_engine $file]
+    show::fact "stock sqlite3 opens a twin of the wreck" [behind::by_stock $twin]
+}
+
+# ---------------------------------------------------------------------------------------
 # Checking and measuring
 # ---------------------------------------------------------------------------------------
 
@@ -316,6 +345,7 @@ proc main {named} {
     btree_close $db
     tour_crash $copy
     tour_check $copy
+    tour_behind
     tour_timings
     puts "\nThe files are in [file tail $::output]/; the script is tcl/demo.tcl."
 }

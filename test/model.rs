@@ -21,7 +21,7 @@ use support::random::Random;
 use support::{Seeds, number_from};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::os::Vfs;
-use tclbtree::{Btree, CursorId, Error, Key, MemoryVfs, TransactionKind};
+use tclbtree::{Btree, CursorId, Error, Key, LockedCursor, MemoryVfs, TransactionKind};
 
 /// Kinds of tree with a layout of their own (4 and 6 are 5 and 7 under another name).
 const KINDS: [u8; 6] = [0, 1, 2, 3, 5, 7];
@@ -213,7 +213,8 @@ impl Run {
             160..560 => change(self),
             560..660 => other(self),
             660..750 => self.seek(),
-            750..980 => self.walk(),
+            750..955 => self.walk(),
+            955..980 => self.walk_locked(),
             _ => self.count(),
         }
     }
@@ -565,6 +566,48 @@ impl Run {
         self.arrive(index, expected);
     }
 
+    /// Many moves and looks through a locked cursor; afterwards the cursor must be where those
+    /// ended.
+    fn walk_locked(&mut self) {
+        let Some(index) = self.any_cursor(false) else { return };
+        let (id, number) = (self.cursors[index].id, self.cursors[index].tree);
+        let tree = self.world[&number].clone();
+        let mut here = match self.cursors[index].place.clone() {
+            Place::On(key) => Some(key),
+            _ => None,
+        };
+        let is_known = here.is_some();
+        let mut cursor = self.db.lock_cursor(id).unwrap();
+        for step in 0..self.random.below(60) {
+            // A cursor in the middle of nowhere is put somewhere first.
+            let choice = if step == 0 && !is_known { 0 } else { self.random.below(20) };
+            let (answer, expected) = match (choice, &here) {
+                (0, _) => (cursor.first().unwrap(), tree.entries.keys().next().cloned()),
+                (1, _) => (cursor.last().unwrap(), tree.entries.keys().next_back().cloned()),
+                (2..10, Some(key)) => (cursor.next().unwrap(), tree.above(key)),
+                (10..17, Some(key)) => (cursor.previous().unwrap(), tree.below(key)),
+                (_, Some(key)) => {
+                    // In order: this key, and often the one behind it.
+                    let wanted = tree.above(key).filter(|_| choice < 19).unwrap_or(key.clone());
+                    (cursor.seek(wanted.as_key()).unwrap().is_eq(), Some(wanted))
+                }
+                (_, None) => (cursor.next().unwrap(), None),
+            };
+            assert_eq!(answer, expected.is_some(), "locked step {step} ({choice})");
+            assert_eq!(cursor.is_at_end(), expected.is_none());
+            here = expected;
+            if let Some(key) = &here {
+                assert_locked_entry(&mut cursor, key, &tree.entries[key]);
+            }
+        }
+        drop(cursor);
+        if is_known || here.is_some() {
+            self.arrive(index, here);
+        } else if self.cursors[index].place != Place::Dead {
+            self.cursors[index].place = Place::Unknown;
+        }
+    }
+
     /// D194.
     fn ask_whether_moved(&mut self, index: usize) {
         let cursor = &mut self.cursors[index];
@@ -626,6 +669,22 @@ fn assert_entry(db: &mut Btree, cursor: CursorId, tree: &Tree, key: &OwnedKey, d
     db.read_data(cursor, third as u32, &mut middle).unwrap();
     assert!(middle == data[third..2 * third], "middle of the data");
     assert!(data.starts_with(db.local_data(cursor).unwrap()), "local part of the data");
+}
+
+/// Compares what a locked cursor can read of its entry, the whole of it in one piece or by parts.
+fn assert_locked_entry(cursor: &mut LockedCursor<'_>, key: &OwnedKey, data: &[u8]) {
+    let (number, bytes) = match key {
+        OwnedKey::Integer(key) => (*key, &[][..]),
+        OwnedKey::Bytes(key) => (0, &key[..]),
+    };
+    let payload = [bytes, data].concat();
+    if let Some((key, local)) = cursor.local_entry().unwrap() {
+        assert!((key, local) == (number, &payload[..]), "local entry");
+    }
+    assert_eq!(cursor.integer_key().unwrap(), number);
+    assert_eq!(cursor.payload_size().unwrap() as usize, payload.len());
+    assert!(cursor.key().unwrap() == bytes, "key bytes");
+    assert!(cursor.data().unwrap() == data, "data bytes");
 }
 
 #[test]

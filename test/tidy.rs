@@ -21,11 +21,12 @@ const COLUMNS: usize = 100;
 /// Which layers a layer may name, besides itself, and which outside crates.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("error", &[], &["thiserror"]),
+    ("memory", &["error"], &[]),
     ("format", &["error"], &[]),
-    ("os", &["error", "format"], &["libc", "parking_lot"]),
-    ("pager", &["error", "format", "os"], &[]),
-    ("btree", &["error", "format", "pager", "os"], &[]),
-    ("tcl", &["error", "format", "btree", "os"], &["libc", "parking_lot"]),
+    ("os", &["error", "memory", "format"], &["libc", "parking_lot"]),
+    ("pager", &["error", "memory", "format", "os"], &[]),
+    ("btree", &["error", "memory", "format", "pager", "os"], &[]),
+    ("tcl", &["error", "memory", "format", "btree", "os"], &["libc", "parking_lot"]),
 ];
 
 /// What the pager and the b-tree may not name of `os`: disks, and for the b-tree also files.

@@ -34,6 +34,7 @@ is_there() {
         cargo) command -v cargo >/dev/null ;;
         cc) command -v cc >/dev/null && links ;;
         tclsh) command -v tclsh >/dev/null ;;
+        tclsh9) command -v tclsh9.0 >/dev/null ;;
         sqlite3) command -v sqlite3 >/dev/null ;;
         tcl-sqlite3) tcl_has sqlite3 ;;
         tcl-thread) tcl_has Thread ;;
@@ -52,6 +53,7 @@ packages_of() {
         cargo) ;;
         cc) echo "gcc libc6-dev" ;;
         tclsh) echo tcl ;;
+        tclsh9) echo "tcl9.0 tcl9.0-thread" ;;
         sqlite3) echo sqlite3 ;;
         tcl-sqlite3) echo libsqlite3-tcl ;;
         tcl-thread) echo tcl-thread ;;
@@ -93,7 +95,12 @@ refresh() {
 
 install() {
     echo "setup: apt-get install $*"
-    $apt install -y --no-install-recommends "$@" >/dev/null
+    # That a release lacks an optional package is no news.
+    if [ $optional = yes ]; then
+        $apt install -y --no-install-recommends "$@" >/dev/null 2>&1
+    else
+        $apt install -y --no-install-recommends "$@" >/dev/null
+    fi
 }
 
 missing=""

@@ -187,33 +187,25 @@ impl<S: Store> Lane<S> {
 
     fn gets(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
         let store = self.opened(workload, plan)?;
-        let (mut sum, mut missing) = (0u64, 0);
-        let mut get = |store: &mut S, index: usize| -> Result<()> {
-            let entry = plan.data.entry(index, 0);
-            if !store.get(&entry, |value| sum = sum.wrapping_add(sum_words(value)))? {
-                missing += 1;
-            }
-            Ok(())
-        };
         let most = if workload == Workload::ColdGet { COLD_GETS } else { usize::MAX };
         let count = plan.get_order.len().min(most);
+        let entry = |index: usize| plan.data.entry(index, 0);
         let sample = plan.time(workload, || {
+            let mut sum = 0u64;
+            let read = |value: &[u8]| sum = sum.wrapping_add(sum_words(value));
             store.begin_read()?;
-            if workload == Workload::SequentialGet {
-                for index in 0..count {
-                    get(store, index)?;
-                }
+            let found = if workload == Workload::SequentialGet {
+                store.get_each((0..count).map(entry), read)?
             } else {
-                for &index in &plan.get_order[..count] {
-                    get(store, index as usize)?;
-                }
-            }
+                let order = plan.get_order[..count].iter();
+                store.get_each(order.map(|&index| entry(index as usize)), read)?
+            };
             store.commit()?;
-            Ok((count, 0))
+            Ok((found as usize, sum))
         })?;
-        match missing {
-            0 => Ok(Sample { sum, ..sample }),
-            _ => Err(Failure(format!("{missing} entries were not found"))),
+        match count as u64 - sample.operations {
+            0 => Ok(sample),
+            missing => Err(Failure(format!("{missing} entries were not found"))),
         }
     }
 
@@ -237,15 +229,17 @@ impl<S: Store> Lane<S> {
 
     fn missing_gets(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
+        let flipped = |&index: &u32| {
+            let mut key = *plan.data.entry(index as usize, 0).key;
+            key[key.len() - 1] ^= 1;
+            key
+        };
+        let keys: Vec<_> = plan.get_order.iter().map(flipped).collect();
         plan.time(Workload::MissingGet, || {
-            let mut found = 0u64;
+            let of_present = plan.get_order.iter().map(|&index| plan.data.entry(index as usize, 0));
+            let entries = of_present.zip(&keys).map(|(entry, key)| Entry { key, ..entry });
             store.begin_read()?;
-            for &index in &plan.get_order {
-                let entry = plan.data.entry(index as usize, 0);
-                let mut key = *entry.key;
-                key[key.len() - 1] ^= 1;
-                found += u64::from(store.get(&Entry { key: &key, ..entry }, |_| ())?);
-            }
+            let found = store.get_each(entries, |_| ())?;
             store.commit()?;
             Ok((plan.get_order.len(), found))
         })

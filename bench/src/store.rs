@@ -142,6 +142,19 @@ pub trait Store: Sized {
     }
     /// Hands the value of this entry's key to `read`; `false` if there is none.
     fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool>;
+    /// The same for many entries, one after the other; returns how many were found. A store that can
+    /// hold on to a cursor over many calls does so.
+    fn get_each<'e>(
+        &mut self,
+        entries: impl Iterator<Item = Entry<'e>>,
+        mut read: impl FnMut(&[u8]),
+    ) -> Result<u64> {
+        let mut found = 0;
+        for entry in entries {
+            found += u64::from(self.get(&entry, &mut read)?);
+        }
+        Ok(found)
+    }
     /// Hands every value to `each` in key order, with its key: for integers the key itself, else
     /// the sum of the key's words.
     fn scan(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tclbtree::format::{PageNumber, PageSize};
 use tclbtree::pager::{JournalMode, LockingMode, SafetyLevel};
-use tclbtree::{Btree, CursorId, Key, Options, TransactionKind, UnixVfs};
+use tclbtree::{Btree, CursorId, Key, LockedCursor, Options, TransactionKind, UnixVfs};
 
-use crate::data::{Entry, RecordBuffer, split_record, sum_words};
+use crate::data::{Entry, KEY_SIZE, RecordBuffer, split_record, sum_words};
 use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 /// The tree is the first one made in the file, and without auto-vacuum it gets page 2.
@@ -29,6 +29,10 @@ impl From<tclbtree::Error> for Failure {
     }
 }
 
+fn no_transaction() -> Failure {
+    Failure("no transaction".into())
+}
+
 fn root() -> Result<PageNumber> {
     PageNumber::new(ROOT).ok_or_else(|| Failure("no page 2".into()))
 }
@@ -43,7 +47,7 @@ impl Tclbtree {
 
     #[inline]
     fn cursor(&self) -> Result<CursorId> {
-        self.cursor.ok_or_else(|| Failure("no transaction".into()))
+        self.cursor.ok_or_else(no_transaction)
     }
 
     fn create_tree(&mut self) -> Result<()> {
@@ -57,55 +61,67 @@ impl Tclbtree {
         }
         Ok(self.btree.commit()?)
     }
+}
 
-    /// Hands key and data of a table row, or 0 and the record of an index entry, to `read`;
-    /// overflow included.
-    #[inline]
-    fn entry<T>(&mut self, cursor: CursorId, read: impl FnOnce(i64, &[u8]) -> T) -> Result<T> {
-        if let Some((key, payload)) = self.btree.local_entry(cursor)? {
-            return Ok(read(key, payload));
-        }
-        let key = self.btree.integer_key(cursor)?;
-        self.overflow.resize(self.btree.payload_size(cursor)? as usize, 0);
-        match self.kind {
-            KeyKind::Int => self.btree.read_data(cursor, 0, &mut self.overflow)?,
-            KeyKind::Key => self.btree.read_key(cursor, 0, &mut self.overflow)?,
-        }
-        Ok(read(key, &self.overflow))
+/// Hands key and data of a table row, or 0 and the record of an index entry, to `read`;
+/// overflow included, by way of `overflow`.
+#[inline]
+fn entry<T>(
+    cursor: &mut LockedCursor<'_>,
+    kind: KeyKind,
+    overflow: &mut Vec<u8>,
+    read: impl FnOnce(i64, &[u8]) -> T,
+) -> Result<T> {
+    if let Some((key, payload)) = cursor.local_entry()? {
+        return Ok(read(key, payload));
     }
-
-    /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
-    #[inline]
-    fn visit(&mut self, cursor: CursorId, each: &mut impl FnMut(u64, &[u8])) -> Result<()> {
-        let kind = self.kind;
-        self.entry(cursor, |key, payload| match kind {
-            KeyKind::Int => each(key as u64, payload),
-            KeyKind::Key => {
-                let (key, value) = split_record(payload);
-                each(sum_words(key), value);
-            }
-        })
+    let key = cursor.integer_key()?;
+    overflow.resize(cursor.payload_size()? as usize, 0);
+    match kind {
+        KeyKind::Int => cursor.read_data(0, overflow)?,
+        KeyKind::Key => cursor.read_key(0, overflow)?,
     }
+    Ok(read(key, overflow))
+}
 
-    /// Puts the cursor on the first entry that is not smaller than this one; `false` if there is
-    /// none. The rows that use it ask for entries that exist.
-    fn seek(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
-        match self.kind {
-            KeyKind::Int => Ok(self.btree.seek(cursor, Key::Integer(entry.rowid))?.is_eq()),
-            KeyKind::Key => self.seek_record(cursor, entry),
+/// Hands key and value of the entry to `each`, as [`Store::scan`] does.
+#[inline]
+fn visit(
+    cursor: &mut LockedCursor<'_>,
+    kind: KeyKind,
+    overflow: &mut Vec<u8>,
+    each: &mut impl FnMut(u64, &[u8]),
+) -> Result<()> {
+    entry(cursor, kind, overflow, |key, payload| match kind {
+        KeyKind::Int => each(key as u64, payload),
+        KeyKind::Key => {
+            let (key, value) = split_record(payload);
+            each(sum_words(key), value);
         }
-    }
+    })
+}
 
-    /// Puts the cursor on the first record that is not smaller than the entry's key; `false` if
-    /// there is none.
-    fn seek_record(&mut self, cursor: CursorId, entry: &Entry<'_>) -> Result<bool> {
-        // A prefix is smaller than every record that begins with it, so the search ends just
-        // before the record or on it.
-        let order = self.btree.seek(cursor, Key::Bytes(self.record.prefix(entry)))?;
-        if order == Ordering::Less && !self.btree.next(cursor)? {
-            return Ok(false);
-        }
-        Ok(true)
+/// Puts the cursor on the first record that is not smaller than the wanted one, the beginning of a
+/// record; `false` if there is none.
+#[inline]
+fn seek_record(cursor: &mut LockedCursor<'_>, wanted: &[u8]) -> Result<bool> {
+    // A prefix is smaller than every record that begins with it, so the search ends just before
+    // the record or on it.
+    Ok(cursor.seek(Key::Bytes(wanted))? != Ordering::Less || cursor.next()?)
+}
+
+/// Puts the cursor on the first entry that is not smaller than this one; `false` if there is none.
+/// The rows that use it ask for entries that exist.
+#[inline]
+fn seek(
+    cursor: &mut LockedCursor<'_>,
+    kind: KeyKind,
+    record: &mut RecordBuffer,
+    entry: &Entry<'_>,
+) -> Result<bool> {
+    match kind {
+        KeyKind::Int => Ok(cursor.seek(Key::Integer(entry.rowid))?.is_eq()),
+        KeyKind::Key => seek_record(cursor, record.prefix(entry)),
     }
 }
 
@@ -188,62 +204,71 @@ impl Store for Tclbtree {
     fn replace(&mut self, entry: &Entry<'_>) -> Result<()> {
         if self.kind == KeyKind::Key {
             // The tree compares whole records, so another value is another entry.
-            let cursor = self.cursor()?;
-            if !self.seek_record(cursor, entry)? {
-                return Err(Failure("the entry to replace was not found".into()));
-            }
-            self.btree.delete(cursor)?;
+            self.delete(entry)?;
         }
         self.put(entry)
     }
 
-    #[inline]
-    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
-        let cursor = self.cursor()?;
-        match self.kind {
-            KeyKind::Int => {
-                if self.btree.seek(cursor, Key::Integer(entry.rowid))? != Ordering::Equal {
-                    return Ok(false);
-                }
-                self.entry(cursor, |_, value| read(value))?;
-                Ok(true)
+    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool> {
+        Ok(self.get_each(std::iter::once(*entry), read)? == 1)
+    }
+
+    fn get_each<'e>(
+        &mut self,
+        entries: impl Iterator<Item = Entry<'e>>,
+        mut read: impl FnMut(&[u8]),
+    ) -> Result<u64> {
+        let id = self.cursor()?;
+        let mut cursor = self.btree.lock_cursor(id)?;
+        let (kind, record, overflow) = (self.kind, &mut self.record, &mut self.overflow);
+        let mut found = 0;
+        for wanted in entries {
+            if !seek(&mut cursor, kind, record, &wanted)? {
+                continue;
             }
-            KeyKind::Key => {
-                if !self.seek_record(cursor, entry)? {
-                    return Ok(false);
-                }
+            if kind == KeyKind::Key && cursor.local_entry()?.is_none() {
                 // The key is always on the page: no value is read for one that is absent.
-                if !self.btree.local_key(cursor)?.starts_with(self.record.prefix(entry)) {
-                    return Ok(false);
+                let prefix = record.prefix(&wanted);
+                let mut start = [0; 2 * KEY_SIZE];
+                let start = &mut start[..prefix.len()];
+                cursor.read_key(0, start)?;
+                if start != prefix {
+                    continue;
                 }
-                self.entry(cursor, |_, record| {
-                    let (key, value) = split_record(record);
-                    let found = key == entry.key;
-                    if found {
-                        read(value);
-                    }
-                    found
-                })
             }
+            found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
+                let (key, value) = match kind {
+                    KeyKind::Int => (&wanted.key[..], payload),
+                    KeyKind::Key => split_record(payload),
+                };
+                let is_it = key == wanted.key;
+                if is_it {
+                    read(value);
+                }
+                is_it
+            })?);
         }
+        Ok(found)
     }
 
     fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
-        let cursor = self.cursor()?;
-        let mut on_entry = self.btree.first(cursor)?;
+        let id = self.cursor()?;
+        let mut cursor = self.btree.lock_cursor(id)?;
+        let mut on_entry = cursor.first()?;
         while on_entry {
-            self.visit(cursor, &mut each)?;
-            on_entry = self.btree.next(cursor)?;
+            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            on_entry = cursor.next()?;
         }
         Ok(())
     }
 
     fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
-        let cursor = self.cursor()?;
-        let mut on_entry = self.btree.last(cursor)?;
+        let id = self.cursor()?;
+        let mut cursor = self.btree.lock_cursor(id)?;
+        let mut on_entry = cursor.last()?;
         while on_entry {
-            self.visit(cursor, &mut each)?;
-            on_entry = self.btree.previous(cursor)?;
+            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            on_entry = cursor.previous()?;
         }
         Ok(())
     }
@@ -254,22 +279,24 @@ impl Store for Tclbtree {
         count: usize,
         mut each: impl FnMut(u64, &[u8]),
     ) -> Result<()> {
-        let cursor = self.cursor()?;
-        let mut on_entry = self.seek(cursor, start)?;
+        let id = self.cursor()?;
+        let mut cursor = self.btree.lock_cursor(id)?;
+        let mut on_entry = seek(&mut cursor, self.kind, &mut self.record, start)?;
         for _ in 0..count {
             if !on_entry {
                 break;
             }
-            self.visit(cursor, &mut each)?;
-            on_entry = self.btree.next(cursor)?;
+            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            on_entry = cursor.next()?;
         }
         Ok(())
     }
 
     fn delete(&mut self, entry: &Entry<'_>) -> Result<()> {
-        let cursor = self.cursor()?;
-        match self.seek(cursor, entry)? {
-            true => Ok(self.btree.delete(cursor)?),
+        let id = self.cursor()?;
+        let found = seek(&mut self.btree.lock_cursor(id)?, self.kind, &mut self.record, entry)?;
+        match found {
+            true => Ok(self.btree.delete(id)?),
             false => Err(Failure("the entry to delete was not found".into())),
         }
     }

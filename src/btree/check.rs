@@ -19,7 +19,7 @@
 use super::freelist::{LEAF_COUNT, LEAVES};
 use super::pointer_map::Owner;
 use super::store::Store;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::bytes::u32_at;
 use crate::format::{FileHeader, PageNumber};
 
@@ -68,7 +68,7 @@ impl PageSet {
     fn new(pages: u32) -> Result<PageSet> {
         let words = pages as usize / 64 + 1;
         let mut bits = Vec::new();
-        bits.try_reserve_exact(words).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut bits, words)?;
         bits.resize(words, 0);
         Ok(PageSet(bits))
     }

@@ -11,18 +11,21 @@ use crate::pager::{
 };
 
 use super::cursor::{CursorId, CursorTable};
+use super::schema::Schema;
+use super::session::{Session, Sharing};
 use super::store::{PageFormat, Store};
 use super::transaction::{FailedChange, NewRoot};
-use super::{Options, PageDetails, Transaction};
+use super::{Options, PageDetails};
 
 /// A connection to one database.
 #[derive(Debug)]
 pub struct Btree {
     pub(super) store: Store,
     pub(super) cursors: CursorTable,
-    pub(super) transaction: Transaction,
-    /// Transaction invariant T2.
-    pub(super) read_ends_with_cursors: bool,
+    /// The connection that uses it at the moment, for a private one the only one.
+    pub(super) session: Session,
+    /// The other connections of a shared page cache.
+    pub(super) sharing: Option<Box<Sharing>>,
     /// Transaction invariant T3.
     pub(super) failed: Option<FailedChange>,
     /// Transaction invariant T4.
@@ -31,11 +34,11 @@ pub struct Btree {
     pub(super) page_size_fixed: bool,
     /// They were fixed on request, not by the database having pages.
     pub(super) page_size_fixed_by_caller: bool,
-    /// Full or incremental vacuum, chosen while no write transaction was open.
+    /// Full or incremental vacuum, chosen since the last commit: no rollback takes it back.
     pub(super) vacuum_choice: Option<AutoVacuum>,
-    pub(super) cursor_locks: bool,
-    pub(super) journal_at_begin: bool,
     pub(super) lock_offset: u32,
+    /// What the caller has hung on the page cache.
+    pub(super) schema: Option<Schema>,
 }
 
 /// Opening and closing.
@@ -83,16 +86,15 @@ impl Btree {
                 workspace: Default::default(),
             },
             cursors: CursorTable::default(),
-            transaction: Transaction::None,
-            read_ends_with_cursors: false,
+            session: Session::new(options.cursor_locks, options.journal_at_begin),
+            sharing: None,
             failed: None,
             new_roots: Vec::new(),
             page_size_fixed,
             page_size_fixed_by_caller: false,
             vacuum_choice: None,
-            cursor_locks: options.cursor_locks,
-            journal_at_begin: options.journal_at_begin,
             lock_offset: options.lock_offset,
+            schema: None,
         })
     }
 
@@ -102,14 +104,22 @@ impl Btree {
     pub fn close(self) {}
 }
 
-impl Drop for Btree {
-    fn drop(&mut self) {
+impl Btree {
+    /// Closes the cursors of this connection.
+    pub(super) fn close_all_cursors(&mut self) {
         let open: Vec<CursorId> = self.cursors.iter().map(|(id, _)| id).collect();
         for cursor in open {
             self.close_cursor(cursor);
         }
+    }
+}
+
+impl Drop for Btree {
+    fn drop(&mut self) {
+        self.close_all_cursors();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
+        self.schema = None;
     }
 }
 
@@ -211,10 +221,11 @@ impl Btree {
         self.store.auto_vacuum = mode;
         if !capable(mode) {
             self.vacuum_choice = None;
-        } else if self.is_writing() {
-            self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
         } else {
             self.vacuum_choice = Some(mode);
+            if self.is_writing() {
+                self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
+            }
         }
         Ok(())
     }
@@ -287,23 +298,24 @@ impl Btree {
 
     /// Whether writes refuse while a read-only cursor is open on the tree.
     pub fn cursor_locks(&self) -> bool {
-        self.cursor_locks
+        self.session.cursor_locks
     }
 
     /// Sets whether opening a writable cursor, inserting, deleting and clearing refuse with
     /// [`Locked`](Error::Locked) while a read-only cursor is open on the tree, and creating a tree
     /// while any cursor is open.
     pub fn set_cursor_locks(&mut self, on: bool) {
-        self.cursor_locks = on;
+        self.session.cursor_locks = on;
     }
 
-    /// Whether a read-only cursor other than `except` is open on the tree, and that matters.
+    /// Whether a read-only cursor of this connection other than `except` is open on the tree, and
+    /// that matters.
     pub(super) fn is_blocked_by_reader(&self, root: PageNumber, except: Option<CursorId>) -> bool {
-        self.cursor_locks
-            && self
-                .cursors
-                .iter()
-                .any(|(id, cursor)| cursor.root == root && !cursor.writable && Some(id) != except)
+        let own = self.session.id;
+        self.session.cursor_locks
+            && self.cursors.iter().any(|(id, cursor)| {
+                cursor.root == root && !cursor.writable && Some(id) != except && cursor.owner == own
+            })
     }
 }
 
@@ -413,7 +425,7 @@ impl Btree {
         if !self.store.has_pointer_map() {
             return Ok(false);
         }
-        self.save_all_cursors();
+        self.save_all_cursors()?;
         self.change(|btree| btree.store.vacuum_step())
     }
 }

@@ -88,7 +88,7 @@ impl Cursor {
         let size = store.unpadded_size(leaf_cell, kind.as_leaf())?;
         let child = store.node(target.page).cell(target.index)?.child;
         let mut replacement = Vec::new();
-        replacement.try_reserve_exact(4 + size).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut replacement, 4 + size)?;
         replacement.extend(child.to_be_bytes());
         replacement.extend_from_slice(&leaf_cell[..size]);
         let overflow = store.node(leaf.page).cell(leaf.index)?.overflow;

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use super::node::{Node, NodeKind, content_start, field, header_start};
 use super::store::{PageFormat, Store};
 use super::{CellDetails, PageDetails};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::PageNumber;
 use crate::format::bytes::{slice, u8_at, u16_at, u32_at};
 
@@ -95,7 +95,7 @@ impl Store {
 fn details_of(number: PageNumber, bytes: &[u8], node: Node<'_>) -> Result<PageDetails> {
     let header = header_start(number);
     let mut cells = Vec::new();
-    cells.try_reserve_exact(node.cell_count()).map_err(|_| Error::NoMemory)?;
+    crate::memory::reserve_exact(&mut cells, node.cell_count())?;
     for index in 0..node.cell_count() {
         let cell = node.cell(index)?;
         cells.push(CellDetails {

@@ -211,7 +211,7 @@ impl Store {
         let page = self.pager.fetch_blank(heir)?;
         let page = self.pager.make_writable(page)?;
         let mut list = Vec::new();
-        list.try_reserve_exact(4 * leaves).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut list, 4 * leaves)?;
         list.extend_from_slice(slice(self.pager.bytes(trunk), LEAVES + 4, 4 * (leaves - 1))?);
         let next = u32_at(self.pager.bytes(trunk), 0)?;
         let bytes = self.fresh_bytes(page);
@@ -351,7 +351,7 @@ impl Store {
             let mark = self.pager.mark();
             let (number, trunk, leaves) = self.fetch_trunk(link)?;
             left = left.checked_sub(leaves + 1).ok_or(BROKEN.on_page(link))?;
-            pages.try_reserve(leaves + 1).map_err(|_| Error::NoMemory)?;
+            crate::memory::reserve(&mut pages, leaves + 1)?;
             pages.push(number);
             let bytes = self.pager.bytes(trunk);
             for leaf in slice(bytes, LEAVES, 4 * leaves)?.chunks_exact(4) {

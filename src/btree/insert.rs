@@ -8,7 +8,7 @@ use super::cursor::{Cursor, CursorId, Position};
 use super::node::{Node, NodeKind};
 use super::pointer_map::Owner;
 use super::store::Store;
-use super::{Btree, Key};
+use super::{Btree, InsertHints, Key};
 
 /// Bytes left free ahead of a cell that is being built, for the child pointer it gets if it
 /// replaces one on an interior page.
@@ -26,16 +26,35 @@ impl Btree {
     /// [`State`](Error::State) without a write transaction, [`ReadOnly`](Error::ReadOnly);
     /// [`Permission`](Error::Permission) for a read-only cursor; [`Locked`](Error::Locked) if
     /// another, read-only cursor is open on the tree (see [`Btree::set_cursor_locks`]);
+    /// [`LockedSharedCache`](Error::LockedSharedCache) if another connection of a shared page cache
+    /// has a cursor open on it and does not read what is uncommitted;
     /// [`Misuse`](Error::Misuse) for a key of the wrong type or an entry of more than 2^31−1
     /// bytes; [`Corrupt`](Error::Corrupt), [`Full`](Error::Full) and errors of the pager: if
     /// something was changed by then, further changes repeat the error until it is rolled back.
     #[doc(alias = "sqlite3BtreeInsert")]
+    #[inline]
     pub fn insert(
         &mut self,
         cursor: CursorId,
         key: Key<'_>,
         data: &[u8],
         zeros: u32,
+    ) -> Result<()> {
+        self.insert_with_hints(cursor, key, data, zeros, InsertHints::default())
+    }
+
+    /// As [`Btree::insert`], for a caller who knows something about the place of the entry. A
+    /// wrong hint costs time and does no harm.
+    ///
+    /// # Errors
+    /// As [`Btree::insert`].
+    pub fn insert_with_hints(
+        &mut self,
+        cursor: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+        hints: InsertHints,
     ) -> Result<()> {
         self.check_write_through(cursor, |_| Ok(()))?;
         let size = data.len().saturating_add(zeros as usize);
@@ -44,7 +63,7 @@ impl Btree {
             return Err(Error::Misuse("entry of more than 2147483647 bytes"));
         }
         let mark = self.store.pager.mark();
-        let sought = self.prepare_insert(cursor, key);
+        let sought = self.prepare_insert(cursor, key, hints);
         let result = match sought {
             Ok(found) => {
                 let cursor = self.cursors.get_mut(cursor)?;
@@ -60,9 +79,21 @@ impl Btree {
 
     /// Finds the place of `key`, all other cursors on the tree being saved; nothing has changed
     /// yet if this fails.
-    fn prepare_insert(&mut self, id: CursorId, key: Key<'_>) -> Result<std::cmp::Ordering> {
+    fn prepare_insert(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        hints: InsertHints,
+    ) -> Result<std::cmp::Ordering> {
         self.save_cursors_on_tree_of(id)?;
-        self.cursors.get_mut(id)?.seek_to_insert(&mut self.store, key)
+        let cursor = self.cursors.get_mut(id)?;
+        if let Some(found) = hints.sought
+            && cursor.is_placed(&mut self.store, key, found)?
+        {
+            return Ok(found);
+        }
+        cursor.appending |= hints.behind_all;
+        cursor.seek_to_insert(&mut self.store, key)
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
@@ -83,10 +114,14 @@ impl Btree {
         if !cursor.writable {
             return Err(Error::Permission);
         }
-        if self.is_blocked_by_reader(cursor.root, Some(id)) {
+        let (root, owner) = (cursor.root, cursor.owner);
+        if owner != self.session.id {
+            return Err(Error::Misuse("the cursor belongs to another connection"));
+        }
+        if self.is_blocked_by_reader(root, Some(id)) {
             return Err(Error::Locked);
         }
-        Ok(())
+        self.check_no_foreign_cursor(Some(root))
     }
 
     /// Saves every other cursor on the tree of cursor `id` (cursor invariant C3).
@@ -95,7 +130,7 @@ impl Btree {
             let root = self.cursors.get(id)?.root;
             for (other, cursor) in self.cursors.iter_mut() {
                 if other != id && cursor.root == root {
-                    cursor.save(&mut self.store);
+                    cursor.save(&mut self.store)?;
                 }
             }
         }
@@ -185,8 +220,7 @@ impl Store {
         let payload = key_bytes.len() + data_size;
         let local = self.format.local_size(payload, kind.is_leaf_data());
         out.clear();
-        out.try_reserve(CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)
-            .map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(out, CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)?;
         out.extend([0; CHILD_SIZE]);
         if has_data {
             varint::push(data_size as u64, out);

@@ -7,7 +7,8 @@ use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::u32_at;
 use crate::format::{FileHeader, PageNumber};
 
-use super::{Btree, Transaction};
+use super::transaction::Transaction;
+use super::{Btree, TransactionKind};
 
 /// The value that holds the largest root page.
 const LARGEST_ROOT: usize = 4;
@@ -19,7 +20,8 @@ impl Btree {
     /// file is a database at all is not checked then. All are 0 in a database without pages.
     ///
     /// # Errors
-    /// [`Misuse`](Error::Misuse) for another slot; [`Busy`](Error::Busy), [`Io`](Error::Io).
+    /// [`Misuse`](Error::Misuse) for another slot; [`Busy`](Error::Busy), [`Io`](Error::Io);
+    /// [`LockedSharedCache`](Error::LockedSharedCache) as for [`Btree::begin`].
     #[doc(alias = "sqlite3BtreeGetMeta")]
     pub fn meta(&mut self, slot: usize) -> Result<u32> {
         if slot > 15 {
@@ -43,7 +45,11 @@ impl Btree {
     }
 
     fn with_header<T: Default>(&mut self, read: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
-        let implicit = self.transaction == Transaction::None;
+        let mut implicit = self.session.transaction == Transaction::None;
+        if implicit {
+            self.check_others_allow(TransactionKind::Read)?;
+            implicit = !self.is_another_in_transaction();
+        }
         if implicit {
             self.store.pager.begin_read()?;
         }

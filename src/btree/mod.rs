@@ -2,11 +2,13 @@
 //!
 //! One [`Btree`] is one connection to one database. Entries are reached through cursors, which
 //! live in a table inside the `Btree` and are named by [`CursorId`]; no cursor points back at its
-//! tree, so saving all cursors before a change is a loop.
+//! tree, so saving all cursors before a change is a loop. Several connections, from several
+//! threads, can share one: see [`CacheRegistry`].
 
 use crate::format::{LockPage, PageNumber, PageSize};
 use crate::os::Access;
 
+mod backup;
 mod balance;
 mod check;
 mod connection;
@@ -19,16 +21,26 @@ mod meta;
 mod node;
 mod overflow;
 mod pointer_map;
+mod put_data;
+mod schema;
+mod session;
+mod shared;
 mod store;
 mod table;
+mod table_lock;
+mod together;
 mod transaction;
+mod turn;
 mod vacuum;
+mod waiting;
 
+pub use crate::format::record::{Collation, Direction, KeyInfo, SearchMode, TextEncoding};
 pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use backup::Backup;
 pub use connection::Btree;
-pub use cursor::CursorId;
-
-use transaction::Transaction;
+pub use cursor::{CursorId, LockedCursor};
+pub use schema::Schema;
+pub use shared::{CacheRegistry, Client, Entered, SharedConnection, UnlockCallback};
 
 /// Flags of [`Btree::create_table`]: a table b-tree, 64-bit integer keys with data on the leaves.
 pub const TABLE: u8 = 5;
@@ -90,6 +102,17 @@ pub enum Key<'a> {
     Integer(i64),
     /// Key of a tree with byte-string keys; compared byte by byte, a shorter prefix first.
     Bytes(&'a [u8]),
+}
+
+/// What the caller of [`Btree::insert_with_hints`] knows about the place of the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InsertHints {
+    /// The key is probably larger than all others.
+    #[doc(alias = "appendBias")]
+    pub behind_all: bool,
+    /// A search for the key has left the cursor where it is, with this result.
+    #[doc(alias = "seekResult")]
+    pub sought: Option<std::cmp::Ordering>,
 }
 
 /// What `btree_cursor_info` tells about a cursor; see tcl-commands "cursor_info" in the docs.

@@ -7,11 +7,13 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use std::ops::ControlFlow;
+
 use super::pointer_map::Owner;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u32, slice, u32_at};
+use crate::format::bytes::{put_u32, slice, slice_mut, u32_at};
 use crate::pager::{PageMut, PageRef, PinMark};
 
 /// Offset of the payload on an overflow page.
@@ -177,6 +179,70 @@ impl Store {
         Ok(())
     }
 
+    /// Shows the `length` bytes of the chain that begins at `first` to `visit`, page by page,
+    /// until that breaks off; no page behind the last one shown is read.
+    ///
+    /// # Errors
+    /// Those of [`Store::read_overflow`] and of `visit`.
+    pub(crate) fn visit_overflow<T>(
+        &mut self,
+        first: u32,
+        length: usize,
+        mut visit: impl FnMut(&[u8]) -> Result<ControlFlow<T>>,
+    ) -> Result<Option<T>> {
+        self.chain_length(length)?;
+        let (mut number, mut left) = (first, length);
+        while left > 0 {
+            let page = self.chain_page(number)?;
+            let mark = self.pager.mark();
+            let page = self.pager.fetch(page)?;
+            let bytes = self.pager.bytes(page);
+            number = u32_at(bytes, 0)?;
+            let here = left.min(self.format.overflow_capacity());
+            left -= here;
+            let answer = visit(slice(bytes, PAYLOAD, here)?);
+            self.pager.release(mark);
+            if let ControlFlow::Break(answer) = answer? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Overwrites bytes of the chain that begins at `first`, from byte `offset` of it on. The
+    /// chain stays as it is.
+    ///
+    /// # Errors
+    /// Those of [`Store::read_overflow`] and of [`Pager::make_writable`](crate::pager::Pager).
+    pub(crate) fn overwrite_overflow(
+        &mut self,
+        first: u32,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let capacity = self.format.overflow_capacity();
+        self.chain_length(offset.saturating_add(bytes.len()))?;
+        let (mut skipped, mut from) = (offset / capacity, offset % capacity);
+        let (mut number, mut rest) = (first, bytes);
+        while !rest.is_empty() {
+            let page = self.chain_page(number)?;
+            let mark = self.pager.mark();
+            let page = self.pager.fetch(page)?;
+            number = u32_at(self.pager.bytes(page), 0)?;
+            if skipped > 0 {
+                skipped -= 1;
+            } else {
+                let (now, later) = rest.split_at(rest.len().min(capacity - from));
+                let page = self.pager.make_writable(page)?;
+                slice_mut(self.pager.bytes_mut(page), PAYLOAD + from, now.len())?
+                    .copy_from_slice(now);
+                (rest, from) = (later, 0);
+            }
+            self.pager.release(mark);
+        }
+        Ok(())
+    }
+
     /// The numbers of the pages of the chain for a tail of `length` bytes.
     #[cfg(test)]
     fn overflow_chain(&mut self, first: PageNumber, length: usize) -> Result<Vec<PageNumber>> {
@@ -196,7 +262,7 @@ impl Store {
         pages: &mut Vec<PageNumber>,
     ) -> Result<()> {
         let count = self.chain_length(length)?;
-        pages.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(pages, count)?;
         let mut number = first.get();
         while pages.len() < count {
             let page = self.chain_page(number).map_err(|error| error.on_page(number))?;

@@ -30,18 +30,23 @@ impl Btree {
     #[doc(alias = "sqlite3BtreeCreateTable")]
     pub fn create_table(&mut self, flags: u8) -> Result<PageNumber> {
         self.check_may_change()?;
-        if self.cursor_locks && self.cursors.len() > 0 {
-            return Err(Error::Locked);
+        if self.session.cursor_locks {
+            if self.session.cursors > 0 {
+                return Err(Error::Locked);
+            }
+            self.check_no_foreign_cursor(None)?;
         }
         let kind = NodeKind::new(flags & KNOWN_FLAGS).unwrap_or_default().as_leaf();
         self.reserve_new_root()?;
+        if self.store.has_pointer_map() {
+            self.save_all_cursors()?;
+        }
         let root = self.change(|btree| {
             if !btree.store.has_pointer_map() {
                 let (root, page) = btree.store.allocate_page(None)?;
                 btree.store.node_mut(page).initialize(root, kind);
                 return Ok(root);
             }
-            btree.save_all_cursors();
             btree.store.create_root_in_order(kind)
         })?;
         self.note_new_root(root);
@@ -54,13 +59,16 @@ impl Btree {
     ///
     /// # Errors
     /// [`State`](Error::State) without a write transaction; [`Locked`](Error::Locked) if any
-    /// cursor is open; [`Corrupt`](Error::Corrupt) if the page is no root; errors of the pager.
+    /// cursor is open, [`LockedSharedCache`](Error::LockedSharedCache) if only other connections of
+    /// a shared page cache have one; [`Corrupt`](Error::Corrupt) if the page is no root; errors of
+    /// the pager.
     #[doc(alias = "sqlite3BtreeDropTable")]
     pub fn drop_table(&mut self, root: u32) -> Result<Option<PageNumber>> {
         self.check_may_change()?;
-        if self.cursors.len() > 0 {
+        if self.session.cursors > 0 {
             return Err(Error::Locked);
         }
+        self.check_no_foreign_cursor(None)?;
         let root = self.checked_root(root)?;
         self.reserve_new_root()?;
         let moved = self.change(|btree| {
@@ -91,6 +99,7 @@ impl Btree {
     /// # Errors
     /// [`State`](Error::State) without a write transaction; [`Locked`](Error::Locked) if a
     /// read-only cursor is open on it (see [`Btree::set_cursor_locks`]);
+    /// [`LockedSharedCache`](Error::LockedSharedCache) as for [`Btree::insert`];
     /// [`Corrupt`](Error::Corrupt) if the page is no root; errors of the pager.
     #[doc(alias = "sqlite3BtreeClearTable")]
     pub fn clear_table(&mut self, root: u32) -> Result<u64> {
@@ -99,6 +108,7 @@ impl Btree {
         if self.is_blocked_by_reader(root, None) {
             return Err(Error::Locked);
         }
+        self.check_no_foreign_cursor(Some(root))?;
         for (_, cursor) in self.cursors.iter_mut() {
             if cursor.root == root {
                 cursor.forget(&mut self.store);
@@ -153,6 +163,7 @@ impl Store {
         seen: &mut HashSet<PageNumber>,
     ) -> Result<u64> {
         let number = self.pager.number(page);
+        crate::memory::reserve(seen, 1)?;
         if depth >= DEPTH_MAX || !seen.insert(number) {
             return Err(Error::corrupt("tree leads in circles").on_page(number.get()));
         }

@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //!
-//! * T1: page 1 is pinned in `Store::page_one` exactly while a transaction is open on a database
-//!   that has pages.
+//! * T1: page 1 is pinned in `Store::page_one` exactly while a transaction is open, be it another
+//!   connection's of a shared page cache, on a database that has pages.
 //! * T2: a read transaction that nobody asked for by name (`read_ends_with_cursors`) ends when the
 //!   last cursor is closed.
 //! * T3: once a change has failed half-way, every further change and the commit repeat its error
@@ -66,23 +66,40 @@ impl Btree {
     /// up; it is asked only if no transaction was open. [`ReadOnly`](Error::ReadOnly),
     /// [`NotADatabase`](Error::NotADatabase), [`Corrupt`](Error::Corrupt),
     /// [`CannotOpen`](Error::CannotOpen), [`Io`](Error::Io): the transaction is as it was.
+    /// [`LockedSharedCache`](Error::LockedSharedCache), without asking the busy handler, if another
+    /// connection of a shared page cache is in the way: the one that writes, one that holds a write
+    /// lock on table 1, or, for an exclusive transaction, any that is in a transaction.
     #[doc(alias = "sqlite3BtreeBeginTrans")]
     pub fn begin(&mut self, kind: TransactionKind) -> Result<()> {
+        if !self.has_transaction_for(kind) {
+            self.check_others_allow(kind)?;
+        }
         let mark = self.store.pager.mark();
         let result = self.begin_with_retries(kind);
         self.store.pager.release(mark);
         if result.is_ok() && kind == TransactionKind::Read {
-            self.read_ends_with_cursors = false;
+            self.session.read_ends_with_cursors = false;
         }
         result
     }
 
+    /// Whether the open transaction will do for what `kind` asks.
+    fn has_transaction_for(&self, kind: TransactionKind) -> bool {
+        match self.session.transaction {
+            Transaction::None => false,
+            Transaction::Read => kind == TransactionKind::Read,
+            Transaction::Write => true,
+        }
+    }
+
     fn begin_with_retries(&mut self, kind: TransactionKind) -> Result<()> {
-        let had_none = self.transaction == Transaction::None;
+        let had_none = self.session.transaction == Transaction::None;
+        // Waiting while holding a lock, this connection's or another's, could be for ever.
+        let may_ask = had_none && !self.is_another_in_transaction();
         let mut tries = 0;
         loop {
             match self.begin_once(kind) {
-                Err(Error::Busy | Error::BusyRecovery) if had_none => {
+                Err(Error::Busy | Error::BusyRecovery) if may_ask => {
                     self.end_transaction();
                     if !self.store.pager.ask_busy_handler(tries) {
                         return Err(Error::Busy);
@@ -101,21 +118,28 @@ impl Btree {
     }
 
     fn begin_once(&mut self, kind: TransactionKind) -> Result<()> {
-        if self.transaction == Transaction::None {
-            self.lock_for_reading()?;
-            self.transaction = Transaction::Read;
+        if self.session.transaction == Transaction::None {
+            self.lock_schema(false)?;
+            if !self.is_another_in_transaction() {
+                self.lock_for_reading()?;
+            }
+            self.session.transaction = Transaction::Read;
         }
-        if kind == TransactionKind::Read || self.transaction == Transaction::Write {
+        if self.has_transaction_for(kind) {
             return Ok(());
         }
         if self.is_read_only() {
             return Err(Error::ReadOnly(ReadOnlyReason::File));
         }
         let exclusive = kind == TransactionKind::Exclusive;
-        self.store.pager.begin_write(exclusive, self.journal_at_begin)?;
-        self.transaction = Transaction::Write;
+        self.store.pager.begin_write(exclusive, self.session.journal_at_begin)?;
+        self.session.transaction = Transaction::Write;
         self.failed = None;
-        let created = self.create_database_if_empty().and_then(|()| self.store_vacuum_choice());
+        let created = self
+            .lock_schema(exclusive)
+            .and_then(|()| self.create_database_if_empty())
+            .and_then(|()| self.store_vacuum_choice())
+            .and_then(|()| self.open_initial_savepoints());
         if created.is_err() {
             // The failure of the start is what counts; a failed rollback shows at the next one.
             let _ = self.rollback();
@@ -234,25 +258,35 @@ impl Btree {
         if self.store.header_word(FileHeader::LARGEST_ROOT)? != 0 {
             self.set_meta(7, u32::from(choice == AutoVacuum::Incremental))?;
         }
-        self.vacuum_choice = None;
         Ok(())
     }
 
-    /// Ends whatever transaction is open on the pager's side, which must not be a write one.
+    fn open_initial_savepoints(&mut self) -> Result<()> {
+        match self.session.savepoints {
+            0 => Ok(()),
+            count => self.open_savepoints(count),
+        }
+    }
+
+    /// Ends the transaction of this connection, which must not be a write one any more; that of
+    /// the pager ends with the last (B3).
     fn end_transaction(&mut self) {
-        self.let_page_one_go();
-        self.store.pager.end_read();
-        self.transaction = Transaction::None;
-        self.read_ends_with_cursors = false;
+        self.session.transaction = Transaction::None;
+        self.session.read_ends_with_cursors = false;
+        self.release_table_locks();
+        if !self.is_another_in_transaction() {
+            self.let_page_one_go();
+            self.store.pager.end_read();
+        }
     }
 
     /// Opens a read transaction if none is open; tells whether it did.
     pub(super) fn begin_implicit_read(&mut self) -> Result<bool> {
-        if self.transaction != Transaction::None {
+        if self.session.transaction != Transaction::None {
             return Ok(false);
         }
         self.begin(TransactionKind::Read)?;
-        self.read_ends_with_cursors = true;
+        self.session.read_ends_with_cursors = true;
         Ok(true)
     }
 
@@ -263,9 +297,9 @@ impl Btree {
 
     /// Ends a read transaction that nobody asked for by name (T2).
     pub(super) fn end_read_after_last_cursor(&mut self) {
-        if self.cursors.len() == 0
-            && self.transaction == Transaction::Read
-            && self.read_ends_with_cursors
+        if self.session.cursors == 0
+            && self.session.transaction == Transaction::Read
+            && self.session.read_ends_with_cursors
         {
             self.end_transaction();
         }
@@ -290,15 +324,14 @@ impl Btree {
     /// As [`Btree::commit`].
     #[doc(alias = "sqlite3BtreeCommitPhaseOne")]
     pub fn commit_phase_one(&mut self, super_journal: Option<&Path>) -> Result<()> {
-        if self.transaction != Transaction::Write {
+        if self.session.transaction != Transaction::Write {
             return Ok(());
         }
         self.check_not_failed()?;
         let mark = self.store.pager.mark();
         let mut result = Ok(());
         if self.store.auto_vacuum == AutoVacuum::Full {
-            self.save_all_cursors();
-            result = self.store.vacuum_for_commit();
+            result = self.save_all_cursors().and_then(|()| self.store.vacuum_for_commit());
         }
         let result = result.and_then(|()| self.store.pager.commit_phase_one(super_journal));
         self.store.pager.release(mark);
@@ -314,6 +347,7 @@ impl Btree {
     /// [`Io`](Error::Io): the transaction must be rolled back.
     #[doc(alias = "sqlite3BtreeCommitPhaseTwo")]
     pub fn commit_phase_two(&mut self) -> Result<()> {
+<<<<<<< HEAD
         if self.transaction == Transaction::Write {
             let pager = &mut self.store.pager;
             let result = if self.cursors.len() == 0 {
@@ -321,24 +355,35 @@ impl Btree {
             } else {
                 pager.commit_phase_two()
             };
+=======
+        if self.session.transaction == Transaction::Write {
+            let result = self.store.pager.commit_phase_two();
+>>>>>>> main
             self.note_failure(result)?;
+            self.vacuum_choice = None;
+            self.forget_changes();
         }
         self.finish_transaction();
         Ok(())
     }
 
-    /// The transaction is over: it becomes a read transaction if cursors are open, else none.
-    fn finish_transaction(&mut self) {
+    /// The changes of the write transaction are committed or undone.
+    fn forget_changes(&mut self) {
         self.failed = None;
         self.new_roots.clear();
-        if self.transaction == Transaction::None {
+    }
+
+    /// The transaction is over: it becomes a read transaction if cursors are open, else none.
+    fn finish_transaction(&mut self) {
+        if self.session.transaction == Transaction::None {
             return;
         }
-        self.transaction = Transaction::Read;
-        if self.cursors.len() == 0 {
+        self.session.transaction = Transaction::Read;
+        if self.session.cursors == 0 {
             self.end_transaction();
         } else {
-            self.read_ends_with_cursors = true;
+            self.session.read_ends_with_cursors = true;
+            self.downgrade_table_locks();
         }
     }
 
@@ -350,13 +395,14 @@ impl Btree {
     /// [`Abort`](Error::Abort): there was no journal. The transaction is over in every case.
     #[doc(alias = "sqlite3BtreeRollback")]
     pub fn rollback(&mut self) -> Result<()> {
-        if self.transaction != Transaction::Write {
+        if self.session.transaction != Transaction::Write {
             self.finish_transaction();
             return Ok(());
         }
+        let own = self.session.id;
         let fault = Error::Abort("the transaction of the cursor was rolled back");
         for (_, cursor) in self.cursors.iter_mut() {
-            if cursor.writable {
+            if cursor.writable && cursor.owner == own {
                 cursor.fail(&mut self.store, fault);
             }
         }
@@ -364,7 +410,8 @@ impl Btree {
         self.let_cursors_go();
         self.let_page_one_go();
         let result = self.store.pager.rollback();
-        self.transaction = Transaction::Read;
+        self.forget_changes();
+        self.session.transaction = Transaction::Read;
         let resumed = self.resume_after_rollback();
         self.finish_transaction();
         result.and(resumed)
@@ -375,7 +422,7 @@ impl Btree {
     /// # Errors
     /// [`NoMemory`](Error::NoMemory).
     pub(super) fn reserve_new_root(&mut self) -> Result<()> {
-        self.new_roots.try_reserve(1).map_err(|_| Error::NoMemory)
+        crate::memory::reserve(&mut self.new_roots, 1)
     }
 
     /// Notes that `root` is the root of another tree than before (T4).
@@ -398,11 +445,14 @@ impl Btree {
         self.new_roots.retain(|new| !undone(new));
     }
 
-    /// Saves every cursor and lets go of its pages: nothing may be held over a rollback.
+    /// Saves every cursor and lets go of its pages: nothing may be held over a rollback. It cannot
+    /// be called off either, so a cursor that cannot be saved becomes unusable.
     fn let_cursors_go(&mut self) {
         for (_, cursor) in self.cursors.iter_mut() {
-            cursor.save(&mut self.store);
-            cursor.let_go(&mut self.store);
+            match cursor.save(&mut self.store) {
+                Ok(()) => cursor.let_go(&mut self.store),
+                Err(error) => cursor.fail(&mut self.store, error),
+            }
         }
     }
 
@@ -413,6 +463,11 @@ impl Btree {
             self.page_size_fixed = self.page_size_fixed_by_caller;
         } else {
             result = self.hold_page_one().and_then(|()| self.refresh_auto_vacuum());
+            if let Some(choice) = self.vacuum_choice
+                && self.store.has_pointer_map()
+            {
+                self.store.auto_vacuum = choice;
+            }
         }
         let mark = self.store.pager.mark();
         for (_, cursor) in self.cursors.iter_mut() {
@@ -436,12 +491,12 @@ impl Btree {
 
     /// Whether a transaction of either kind is open.
     pub fn is_reading(&self) -> bool {
-        self.transaction >= Transaction::Read
+        self.session.transaction >= Transaction::Read
     }
 
     /// Whether a write transaction is open.
     pub fn is_writing(&self) -> bool {
-        self.transaction == Transaction::Write
+        self.session.transaction == Transaction::Write
     }
 
     /// What every change needs: a write transaction in which none has failed half-way (T3).
@@ -456,7 +511,7 @@ impl Btree {
     /// # Errors
     /// [`ReadOnly`](Error::ReadOnly) or [`State`](Error::State) without a write transaction.
     fn check_writing(&self) -> Result<()> {
-        if self.transaction != Transaction::Write {
+        if self.session.transaction != Transaction::Write {
             return Err(if self.is_read_only() {
                 Error::ReadOnly(ReadOnlyReason::File)
             } else {
@@ -584,10 +639,11 @@ impl Btree {
     }
 
     /// Saves the position of every cursor (cursor invariant C3).
-    pub(super) fn save_all_cursors(&mut self) {
-        for (_, cursor) in self.cursors.iter_mut() {
-            cursor.save(&mut self.store);
-        }
+    ///
+    /// # Errors
+    /// Those of [`Cursor::save`](super::cursor::Cursor::save): the change must not be made.
+    pub(super) fn save_all_cursors(&mut self) -> Result<()> {
+        self.cursors.iter_mut().try_for_each(|(_, cursor)| cursor.save(&mut self.store))
     }
 
     /// The page size that a database without pages would get is changed.

@@ -15,7 +15,7 @@ pub(crate) fn u8_at(bytes: &[u8], at: usize) -> Result<u8> {
 /// The 16-bit integer at `at`.
 #[inline]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16> {
-    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+    match bytes.get(at..at.wrapping_add(2)).and_then(<[u8]>::first_chunk) {
         Some(word) => Ok(u16::from_be_bytes(*word)),
         None => Err(OUTSIDE),
     }

@@ -19,6 +19,13 @@
 use super::varint;
 use crate::error::{Error, Result};
 
+mod collation;
+mod key;
+
+pub use collation::{Collation, TextEncoding};
+pub(crate) use key::{Comparison, RecordKey};
+pub use key::{Direction, KeyInfo, SearchMode};
+
 /// One value of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Field {
@@ -32,6 +39,50 @@ pub enum Field {
     Text(Vec<u8>),
     /// Bytes.
     Blob(Vec<u8>),
+}
+
+impl Field {
+    /// The same value, borrowed. What is not a number reads as null, as it does when stored.
+    pub(crate) fn as_value(&self) -> Value<'_> {
+        match self {
+            Field::Null => Value::Null,
+            Field::Integer(value) => Value::Integer(*value),
+            Field::Real(value) => Value::real(*value),
+            Field::Text(bytes) => Value::Text(bytes),
+            Field::Blob(bytes) => Value::Blob(bytes),
+        }
+    }
+}
+
+/// One value of a record that stays where it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Value<'a> {
+    /// No value.
+    Null,
+    /// An integer.
+    Integer(i64),
+    /// A floating-point number, never not-a-number.
+    Real(f64),
+    /// Text in the encoding of the database.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn real(value: f64) -> Self {
+        if value.is_nan() { Value::Null } else { Value::Real(value) }
+    }
+
+    fn to_field(self) -> Field {
+        match self {
+            Value::Null => Field::Null,
+            Value::Integer(value) => Field::Integer(value),
+            Value::Real(value) => Field::Real(value),
+            Value::Text(bytes) => Field::Text(bytes.to_vec()),
+            Value::Blob(bytes) => Field::Blob(bytes.to_vec()),
+        }
+    }
 }
 
 /// Which types an encoder may use for integers.
@@ -119,36 +170,44 @@ fn body_length(kind: u64) -> Option<u64> {
 /// # Errors
 /// [`Error::Corrupt`] if a length does not fit, or a type is reserved.
 pub fn decode(record: &[u8]) -> Result<Vec<Field>> {
-    const SHORT: Error = Error::corrupt("record is cut short");
+    Ok(values(record)?.into_iter().map(Value::to_field).collect())
+}
+
+const SHORT: Error = Error::corrupt("record is cut short");
+const RESERVED: Error = Error::corrupt("reserved type in a record");
+
+/// The values of a record, which stay where they are.
+///
+/// # Errors
+/// As [`decode`].
+fn values(record: &[u8]) -> Result<Vec<Value<'_>>> {
     let (length, first) = varint::decode(record).ok_or(SHORT)?;
     let length = usize::try_from(length).map_err(|_| SHORT)?;
     let mut types = record.get(first..length).ok_or(SHORT)?;
     let mut body = record.get(length..).ok_or(SHORT)?;
-    let mut fields = Vec::new();
+    let mut values = Vec::new();
     while !types.is_empty() {
         let (kind, taken) = varint::decode(types).ok_or(SHORT)?;
         types = types.get(taken..).unwrap_or_default();
-        let size = body_length(kind).ok_or(Error::corrupt("reserved type in a record"))?;
+        let size = body_length(kind).ok_or(RESERVED)?;
         let size = usize::try_from(size).map_err(|_| SHORT)?;
         let (bytes, rest) = body.split_at_checked(size).ok_or(SHORT)?;
-        fields.push(decode_field(kind, bytes));
+        values.push(value_of(kind, bytes));
         body = rest;
     }
-    if body.is_empty() { Ok(fields) } else { Err(Error::corrupt("bytes behind the last field")) }
+    if body.is_empty() { Ok(values) } else { Err(Error::corrupt("bytes behind the last field")) }
 }
 
-fn decode_field(kind: u64, bytes: &[u8]) -> Field {
+/// The value of a type and as many bytes as that has.
+fn value_of(kind: u64, bytes: &[u8]) -> Value<'_> {
     match kind {
-        0 => Field::Null,
-        1..=6 => Field::Integer(signed(bytes)),
-        7 => {
-            let value = f64::from_bits(signed(bytes) as u64);
-            if value.is_nan() { Field::Null } else { Field::Real(value) }
-        }
-        8 => Field::Integer(0),
-        9 => Field::Integer(1),
-        _ if kind.is_multiple_of(2) => Field::Blob(bytes.to_vec()),
-        _ => Field::Text(bytes.to_vec()),
+        0 => Value::Null,
+        1..=6 => Value::Integer(signed(bytes)),
+        7 => Value::real(f64::from_bits(signed(bytes) as u64)),
+        8 => Value::Integer(0),
+        9 => Value::Integer(1),
+        _ if kind.is_multiple_of(2) => Value::Blob(bytes),
+        _ => Value::Text(bytes),
     }
 }
 

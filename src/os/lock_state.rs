@@ -3,10 +3,13 @@
 //! ```text
 //!          lock(Shared)        lock(Reserved)          lock(Exclusive)
 //!   None ─────────────► Shared ────────────► Reserved ─────► Pending ─────► Exclusive
-//!     ▲                  ▲  │                                   ▲              │
-//!     │  unlock(None)    │  └──────── recovery: lock(Exclusive) │ readers left ─┤
-//!     └──────────────────┴───────────────── unlock(Shared) ─────┴──────────────┘
+//!     ▲                  ▲  │                    ▲              ▲              │
+//!     │  unlock(None)    │  └── recovery: lock(Exclusive), ─────┴ readers left ─┤
+//!     └──────────────────┴── unlock(Shared) ─────┴── unlock(Reserved) ─────────┘
 //! ```
+//!
+//! Only the write-behind layer goes back to `Reserved`: the lock of one transaction outlives it in
+//! the queue, while the next one, which only prepares to write, lets others read.
 //!
 //! A disk whose locks other processes see puts the system's calls under these rules through
 //! [`SystemLocks`]; a disk in memory needs the rules alone ([`NoSystem`]).
@@ -33,6 +36,8 @@ pub(super) trait SystemLocks {
     fn acquire_pending(&self) -> Result<()>;
     /// `Shared` or `Pending` → `Exclusive`. On an error nothing has changed.
     fn acquire_exclusive(&self) -> Result<()>;
+    /// `Pending` or `Exclusive`, however it was reached, → `Reserved`.
+    fn release_to_reserved(&self) -> Result<()>;
     /// Anything above → `Shared`.
     fn release_to_shared(&self) -> Result<()>;
     /// Anything → `None`.
@@ -53,6 +58,9 @@ impl SystemLocks for NoSystem {
         Ok(())
     }
     fn acquire_exclusive(&self) -> Result<()> {
+        Ok(())
+    }
+    fn release_to_reserved(&self) -> Result<()> {
         Ok(())
     }
     fn release_to_shared(&self) -> Result<()> {
@@ -158,23 +166,26 @@ impl LockState {
     /// try again that could succeed.
     ///
     /// # Errors
-    /// What the system reports; [`Misuse`](Error::Misuse) for a level above `Shared`.
+    /// What the system reports; [`Misuse`](Error::Misuse) for a step that is not in the diagram.
     pub(super) fn lower(
         &mut self,
         held: &mut LockLevel,
         wanted: LockLevel,
         system: &impl SystemLocks,
     ) -> Result<()> {
-        if wanted > LockLevel::Shared {
-            return Err(Error::Misuse("a lock can be lowered to shared or none only"));
+        if wanted > LockLevel::Reserved || wanted == LockLevel::Reserved && *held < wanted {
+            return Err(Error::Misuse("that does not lower the lock"));
         }
         if *held <= wanted {
             return Ok(());
         }
-        if wanted == LockLevel::Shared {
-            system.release_to_shared()?;
-            self.strongest = LockLevel::Shared;
-            *held = LockLevel::Shared;
+        if wanted != LockLevel::None {
+            match wanted {
+                LockLevel::Reserved => system.release_to_reserved()?,
+                _ => system.release_to_shared()?,
+            }
+            self.strongest = wanted;
+            *held = wanted;
             return Ok(());
         }
         let was_above_shared = *held > LockLevel::Shared;

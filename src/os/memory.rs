@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::lock_state::{LockState, NoSystem};
 use super::{Access, File, LockLevel, OpenRequest, Opened, SyncKind, Vfs};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Files in memory. Clones and handles share them; they vanish with the last of both.
 #[derive(Debug, Default, Clone)]
@@ -150,7 +151,7 @@ impl MemoryFile {
 fn extend(content: &mut Vec<u8>, length: usize) -> Result<()> {
     let missing = length.saturating_sub(content.len());
     if missing > 0 {
-        content.try_reserve(missing).map_err(|_| Error::NoMemory)?;
+        memory::reserve(content, missing)?;
         content.resize(length, 0);
     }
     Ok(())
@@ -181,7 +182,7 @@ impl File for MemoryFile {
         let end = start.checked_add(bytes.len()).ok_or(Error::Full)?;
         let mut content = self.inode.content.lock();
         if start == content.len() {
-            content.try_reserve(bytes.len()).map_err(|_| Error::NoMemory)?;
+            memory::reserve(&mut *content, bytes.len())?;
             content.extend_from_slice(bytes);
             return Ok(());
         }

@@ -137,10 +137,12 @@ pub trait File: Send + fmt::Debug {
     /// [`Permission`](crate::Error::Permission).
     fn lock(&mut self, level: LockLevel) -> Result<()>;
 
-    /// Lowers this handle's lock to `Shared` or `None`.
+    /// Lowers this handle's lock to `Shared` or `None`; from `Pending` or `Exclusive` also to
+    /// `Reserved`, which lets readers in again and keeps other writers out without a gap.
     ///
     /// # Errors
     /// [`Io`](crate::Error::Io): the level must then be taken as unknown.
+    /// [`Misuse`](crate::Error::Misuse) if that would raise it, or for another level.
     fn unlock(&mut self, level: LockLevel) -> Result<()>;
 
     /// The lock this handle holds.

@@ -5,11 +5,27 @@ use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
+<<<<<<< HEAD
 use super::{JournalMode, PageInfo, Pager, Stamp};
+=======
+use super::together::SuperJournal;
+use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
+>>>>>>> main
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
 use crate::os::{Access, File, LockLevel, OpenKind, OpenRequest};
+
+/// A file whose bytes are those of pages of another size.
+#[derive(Debug)]
+pub struct Regrouping {
+    /// Number of the other pages.
+    pub pages: u32,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Pieces of the lock page that are other pages then, with their offsets in the file.
+    pub around_lock: Vec<(u64, Vec<u8>)>,
+}
 
 /// What a write transaction has to remember.
 #[derive(Debug)]
@@ -31,6 +47,9 @@ pub(super) struct Transaction {
     pub(super) unsealed: PageSet,
     /// Pages that became free leaves in this transaction.
     pub(super) freed: PageSet,
+    pub(super) super_journal: SuperJournal,
+    /// The pages are to be read as pages of another size from the commit on.
+    pub(super) regrouping: Option<Regrouping>,
     /// Whether a page may have been written to the database file.
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
@@ -59,6 +78,8 @@ impl Default for Transaction {
             saved: PageSet::default(),
             unsealed: PageSet::default(),
             freed: PageSet::default(),
+            super_journal: SuperJournal::None,
+            regrouping: None,
             file_written: false,
             spill_forbidden: false,
         }
@@ -219,6 +240,7 @@ impl<X: PageInfo> Pager<X> {
         if in_file && !is_locked && self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
+<<<<<<< HEAD
         let file = match kept {
             // The same name leads to the same file still, so it was not gone in between either:
             // nobody else can have its number while it is open here.
@@ -228,6 +250,13 @@ impl<X: PageInfo> Pager<X> {
             }
             _ => self.open_journal_file(in_file)?,
         };
+=======
+        let mut file = self.open_journal_file(in_file)?;
+        if in_file && self.journal_left {
+            file.truncate(0)?;
+            self.journal_left = false;
+        }
+>>>>>>> main
         let buffer = std::mem::take(&mut self.journal_buffer);
         let nonce = self.next_nonce();
         match Journal::start(file, setup, nonce, buffer) {

@@ -18,6 +18,7 @@ use super::page::PageInfo;
 use super::page_set::filled;
 use crate::error::{Error, Result};
 use crate::format::PageSize;
+use crate::memory;
 
 /// No frame, no position.
 const NONE: u32 = u32::MAX;
@@ -169,7 +170,7 @@ impl<X: PageInfo> Cache<X> {
 
     #[cold]
     fn grow_pins(&mut self) -> Result<()> {
-        self.pins.try_reserve(64).map_err(|_| Error::NoMemory)
+        memory::reserve(&mut self.pins, 64)
     }
 
     /// Depth of the stack of transient pins.
@@ -239,13 +240,13 @@ impl<X: PageInfo> Cache<X> {
 
     fn make_frame(&mut self) -> Result<u32> {
         let index = self.frames.len();
-        self.frames.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.frames, 1)?;
         reserve_total(&mut self.dirty, index + 1)?;
         reserve_total(&mut self.free, index + 1)?;
         let missing = index + 1 - self.queue.len();
-        self.queue.try_reserve(missing).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.queue, missing)?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(self.page_size).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut bytes, self.page_size)?;
         bytes.resize(self.page_size, 0);
         self.frames.push(Frame {
             bytes: bytes.into_boxed_slice(),
@@ -344,7 +345,7 @@ impl<X: PageInfo> Cache<X> {
 
 fn reserve_total(list: &mut Vec<u32>, total: usize) -> Result<()> {
     let missing = total - list.len();
-    list.try_reserve(missing).map_err(|_| Error::NoMemory)
+    memory::reserve(list, missing)
 }
 
 /// Entries per chunk of the page table.
@@ -374,8 +375,8 @@ impl PageTable {
         let at = number as usize / CHUNK;
         if at >= self.chunks.len() {
             let more = at + 1 - self.chunks.len();
-            self.chunks.try_reserve(more).map_err(|_| Error::NoMemory)?;
-            self.used.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            memory::reserve(&mut self.chunks, more)?;
+            memory::reserve(&mut self.used, more)?;
             self.chunks.resize_with(at + 1, || None);
             self.used.resize(at + 1, 0);
         }

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::begin::{KeptJournal, Transaction};
 use super::journal::Journal;
 use super::state::State;
+use super::together::SuperJournal;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
 use crate::error::{Error, Result};
 use crate::format::bytes::{put_u32, u32_at};
@@ -53,7 +54,7 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// Whether the open write transaction has changed anything.
-    fn is_changed(&self) -> bool {
+    pub(super) fn is_changed(&self) -> bool {
         self.state.is_writing()
             && (self.state > State::WriterLocked || self.image != self.transaction.original_image)
     }
@@ -63,17 +64,20 @@ impl<X: PageInfo> Pager<X> {
         let page = self.fetch(PageNumber::ONE)?;
         let bytes = self.bytes(page);
         let is_header = bytes.starts_with(&MAGIC);
+        let image = match &self.transaction.regrouping {
+            Some(other) => other.pages,
+            None => self.image,
+        };
         if !is_header && self.storage == Storage::Memory {
             return Ok(());
         }
         // One less for the page that would be made writable here for nothing but its counter.
-        let counted = u32_at(bytes, FileHeader::PAGE_COUNT)? == self.image || !is_header;
+        let counted = u32_at(bytes, FileHeader::PAGE_COUNT)? == image || !is_header;
         if !self.owes_counter() && counted && !self.cache.frame(page.frame).is_dirty() {
             return Ok(());
         }
         let counter = u32_at(&self.stamp, 0)?.wrapping_add(1);
         let page = self.make_writable(page)?;
-        let image = self.image;
         let bytes = self.bytes_mut(page);
         put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)?;
         if is_header {
@@ -104,6 +108,7 @@ impl<X: PageInfo> Pager<X> {
             return Ok(());
         }
         self.file.hint(Hint::JoinSuperJournal(path));
+        self.transaction.super_journal = SuperJournal::Named(path.to_owned());
         match &mut self.transaction.journal {
             Some(journal) => journal.append_super_journal(path, aligned),
             None => Ok(()),
@@ -114,6 +119,9 @@ impl<X: PageInfo> Pager<X> {
     fn finish_file(&mut self) -> Result<()> {
         if self.file_pages < self.image {
             self.write_zero_page(self.image)?;
+        }
+        for (offset, piece) in self.transaction.regrouping.iter().flat_map(|r| &r.around_lock) {
+            self.file.write_at(piece, *offset)?;
         }
         if !self.is_sync_disabled() {
             self.file.sync(self.sync_kind())?;
@@ -148,21 +156,43 @@ impl<X: PageInfo> Pager<X> {
             return Err(Error::State("phase one of commit was not done"));
         }
         let changed = self.state == State::Finished;
-        self.end_journal(changed).map_err(|error| self.latch(error))?;
+        if let Err(error) = self.end_journal(changed) {
+            self.leave_journal_behind().map_err(|_| self.latch(error))?;
+        }
         let durable = self.sync_journal_directory(changed);
         // The commit point is behind us. A file that stays too long is legal; one that was cut
         // while its journal can still come back with a power loss is not: the journal lacks what
         // was cut off.
-        if self.shrinks_file() && changed && durable.is_ok() {
-            let size = u64::from(self.image) * u64::from(self.page_size.get());
-            if self.file.truncate(size).is_ok() {
-                self.file_pages = self.image;
-            }
+        if self.shrinks_file()
+            && changed
+            && durable.is_ok()
+            && self.file.truncate(self.final_size()).is_ok()
+        {
+            self.file_pages = self.image;
         }
         self.counter_raised |= changed && self.locking_mode == LockingMode::Exclusive;
         self.clean_dirty();
+        // A journal that comes back does no harm if what it names does not.
+        let settled = matches!(self.transaction.super_journal, SuperJournal::Gone);
         self.end_transaction();
-        durable
+        if settled { Ok(()) } else { durable }
+    }
+
+    /// Ending the journal has failed. If it names a super-journal that is gone, the transaction is
+    /// committed all the same, and the journal is left to the next reader to remove.
+    ///
+    /// # Errors
+    /// Any: the journal is still needed.
+    fn leave_journal_behind(&mut self) -> Result<()> {
+        if !self.is_committed_elsewhere()? {
+            return Err(Error::Internal("the journal is hot"));
+        }
+        if let Some(journal) = self.transaction.journal.take() {
+            self.journal_buffer = journal.close();
+        }
+        self.journal_left = true;
+        self.journal_name_durable = false;
+        Ok(())
     }
 
     /// As [`Pager::commit_phase_two`], for a caller that ends the read transaction next: no lock
@@ -179,7 +209,15 @@ impl<X: PageInfo> Pager<X> {
 
     /// Whether the file is longer than the image, so that this commit cuts it.
     fn shrinks_file(&self) -> bool {
-        self.file_pages > self.image
+        u64::from(self.file_pages) * u64::from(self.page_size.get()) > self.final_size()
+    }
+
+    /// Length in bytes of the file behind the commit.
+    fn final_size(&self) -> u64 {
+        match &self.transaction.regrouping {
+            Some(other) => other.bytes,
+            None => u64::from(self.image) * u64::from(self.page_size.get()),
+        }
     }
 
     /// Makes the deletion of the journal durable, where that is asked for or the file is going

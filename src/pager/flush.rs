@@ -3,10 +3,11 @@
 use std::io::IoSlice;
 
 use super::fetch::stamp_of;
-use super::journal::{SyncRule, Syncs};
+use super::journal::{RECORD_EXTRA, SyncRule, Syncs};
 use super::state::State;
 use super::{PageInfo, Pager};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 use crate::os::LockLevel;
 
 /// Most pages in one write.
@@ -22,6 +23,8 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`Error::Busy`] changes nothing; errors of I/O are latched.
     pub(super) fn protect_originals(&mut self) -> Result<()> {
+        // What undoing will need is had now, or a rollback could fail for want of it.
+        self.prepare_scratch(self.page_size.bytes() + RECORD_EXTRA)?;
         self.lock_patiently(LockLevel::Exclusive)?;
         self.seal_journal().map_err(|error| self.latch_if_serious(error))?;
         self.transaction.unsealed.clear();
@@ -103,7 +106,7 @@ impl<X: PageInfo> Pager<X> {
     fn collect_victims(&mut self, victim: u32) -> Result<()> {
         let share = (self.cache_limit() / SPILL_SHARE).max(1) as usize;
         self.order.clear();
-        self.order.try_reserve(self.cache.dirty().len()).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.order, self.cache.dirty().len())?;
         if share > 1 {
             for &index in self.cache.dirty() {
                 let frame = self.cache.frame(index);
@@ -131,7 +134,7 @@ impl<X: PageInfo> Pager<X> {
     /// Those of I/O, latched; [`Error::NoMemory`].
     pub(super) fn write_dirty_pages(&mut self) -> Result<()> {
         self.order.clear();
-        self.order.try_reserve(self.cache.dirty().len()).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.order, self.cache.dirty().len())?;
         for &index in self.cache.dirty() {
             let frame = self.cache.frame(index);
             let wanted = !frame.forgotten || frame.is_pinned();
@@ -182,6 +185,9 @@ impl<X: PageInfo> Pager<X> {
                 self.stamp = stamp_of(self.cache.parts(frame).0);
             }
             self.cache.mark_clean(frame);
+        }
+        if !self.watches.is_empty() {
+            self.note_written(first, length as u32);
         }
         self.counters.writes += length as u64;
         self.file_pages = self.file_pages.max(first - 1 + length as u32);

@@ -1,7 +1,7 @@
 //! The image: how many pages it has, and what happens to those that are cut off.
 
 use super::state::State;
-use super::{PageInfo, Pager};
+use super::{PageInfo, Pager, Regrouping};
 use crate::error::{Error, Result};
 
 /// The size of the image.
@@ -64,6 +64,15 @@ impl<X: PageInfo> Pager<X> {
         self.image = pages;
         self.serial += 1; // A page cut off while pinned must grow the image when it changes again.
         self.transaction.low_water = self.transaction.low_water.min(pages);
+    }
+
+    /// Says that the image is made of pages of another size, byte by byte, from the commit of this
+    /// transaction on; the page count in the header becomes theirs. The page size of the pager has
+    /// to be set anew after the transaction. Not for a database in memory only.
+    pub fn regroup(&mut self, other: Regrouping) {
+        if self.state.is_writing() {
+            self.transaction.regrouping = Some(other);
+        }
     }
 
     /// As [`Pager::cut_off`]. If that fails, what a savepoint needs is lost, so that only the

@@ -15,6 +15,8 @@
 //! | `flush` | journal synced, then dirty pages to the file |
 //! | `commit`, `rollback` | the two ends of a transaction |
 //! | `recover` | beginning to read, and what a crashed writer left |
+//! | `together` | committing with other databases |
+//! | `watch` | which pages changed that somebody has copied |
 //! | `savepoint` | undoing a part of a transaction |
 //! | `journal` | the journal's bytes |
 //! | `raw` | a pager without a layer above: references hold its transactions |
@@ -54,11 +56,15 @@ mod stats;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod together;
+mod watch;
 mod write;
 
+pub use begin::Regrouping;
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
 pub use raw::RawPager;
 pub use stats::PagerStats;
+pub use watch::WatchId;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -70,6 +76,7 @@ use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
 use self::temporary::MemoryFile;
+use self::watch::Watch;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_SIZE, LockPage, PageSize};
 use crate::os::{Access, File, OpenKind, OpenRequest, Vfs};
@@ -196,10 +203,17 @@ pub struct Pager<X: PageInfo> {
     ends_reading: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
+<<<<<<< HEAD
     /// The journal file that the last commit left, in a mode that leaves one.
     kept_journal: Option<KeptJournal>,
     /// Generator of the journals' start values; 0 before the first.
     nonces: u64,
+=======
+    /// The journal file that the last transaction left has a durable directory entry.
+    journal_name_durable: bool,
+    /// A journal was left behind that could not be ended: the next one must not begin inside it.
+    journal_left: bool,
+>>>>>>> main
     /// Bytes 24 to 39 of the file as last read or written.
     stamp: Stamp,
 
@@ -212,6 +226,10 @@ pub struct Pager<X: PageInfo> {
     full_sync: bool,
     undo_in_memory: bool,
     busy_handler: Option<BusyHandler>,
+
+    /// Who wants to know of changes; mostly nobody.
+    watches: Vec<Watch>,
+    next_watch: u64,
 
     /// Room for one page and for a list of pages to write, kept between calls.
     scratch: Vec<u8>,
@@ -271,8 +289,13 @@ impl<X: PageInfo> Pager<X> {
             count_trusted: false,
             ends_reading: false,
             counter_raised: false,
+<<<<<<< HEAD
             kept_journal: None,
             nonces: 0,
+=======
+            journal_name_durable: false,
+            journal_left: false,
+>>>>>>> main
             stamp: Stamp::default(),
             cache_size: options.cache_size,
             locking_mode: if is_file { LockingMode::Normal } else { LockingMode::Exclusive },
@@ -287,6 +310,8 @@ impl<X: PageInfo> Pager<X> {
             full_sync: false,
             undo_in_memory: false,
             busy_handler: None,
+            watches: Vec::new(),
+            next_watch: 0,
             scratch: Vec::new(),
             order: Vec::new(),
             journal_buffer: Vec::new(),

@@ -1,6 +1,7 @@
 //! A sparse set of page numbers.
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Pages per chunk.
 const CHUNK_PAGES: usize = 4096;
@@ -41,6 +42,31 @@ impl PageSet {
         Ok(fresh)
     }
 
+    /// The smallest member that is not below `page`.
+    pub(super) fn next_from(&self, page: u32) -> Option<u32> {
+        let first = page as usize / CHUNK_PAGES;
+        for (at, words) in self.chunks.iter().enumerate().skip(first) {
+            let Some(words) = words else { continue };
+            let start = if at == first { word_of(page) } else { 0 };
+            for (word, &bits) in words.iter().enumerate().skip(start) {
+                let is_first = at == first && word == start;
+                let bits = if is_first { bits & (u64::MAX << (page % 64)) } else { bits };
+                if bits != 0 {
+                    let member = at * CHUNK_PAGES + word * 64 + bits.trailing_zeros() as usize;
+                    return u32::try_from(member).ok();
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes `page` out.
+    pub(super) fn remove(&mut self, page: u32) {
+        if let Some(Some(words)) = self.chunks.get_mut(page as usize / CHUNK_PAGES) {
+            words[word_of(page)] &= !bit_of(page);
+        }
+    }
+
     /// Takes all members out; the memory stays for those to come.
     pub(super) fn clear(&mut self) {
         for words in self.chunks.iter_mut().flatten() {
@@ -53,7 +79,7 @@ impl PageSet {
         let at = page as usize / CHUNK_PAGES;
         if at >= self.chunks.len() {
             let more = at + 1 - self.chunks.len();
-            self.chunks.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            memory::reserve(&mut self.chunks, more)?;
             self.chunks.resize_with(at + 1, || None);
         }
         let slot = &mut self.chunks[at];
@@ -70,7 +96,7 @@ impl PageSet {
 /// [`Error::NoMemory`].
 pub(super) fn filled<T: Copy, const N: usize>(value: T) -> Result<Box<[T; N]>> {
     let mut elements = Vec::new();
-    elements.try_reserve_exact(N).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut elements, N)?;
     elements.resize(N, value);
     elements.into_boxed_slice().try_into().map_err(|_| Error::NoMemory)
 }
@@ -86,11 +112,11 @@ fn bit_of(page: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn agrees_with_a_hash_set() {
-        let (mut set, mut model) = (PageSet::default(), HashSet::new());
+    fn agrees_with_a_set() {
+        let (mut set, mut model) = (PageSet::default(), BTreeSet::new());
         let mut page = 1u32;
         for step in 0..4000u32 {
             page = page.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) % 100_000;
@@ -99,6 +125,11 @@ mod tests {
             }
             assert_eq!(set.contains(page), model.contains(&page));
             assert_eq!(set.contains(page + 1), model.contains(&(page + 1)));
+            assert_eq!(set.next_from(page), model.range(page..).next().copied());
+            if step % 5 == 0 {
+                set.remove(page);
+                model.remove(&page);
+            }
         }
         assert!(set.insert(u32::MAX - 1).unwrap());
         assert!(set.contains(u32::MAX - 1) && !set.contains(u32::MAX));

@@ -102,13 +102,14 @@ impl<X: PageInfo> Pager<X> {
         let same_length = pages == self.file_pages;
         self.file_pages = pages;
         self.image = pages;
-        if self.cache.len() == 0 {
+        if self.cache.len() == 0 && self.watches.is_empty() {
             return Ok(false);
         }
         let header = self.peek_header()?;
         if stamp_of(&header) == self.stamp {
             return Ok(same_length);
         }
+        self.note_replaced();
         self.discard_cache()?;
         Ok(false)
     }

@@ -90,6 +90,10 @@ impl<X: PageInfo> Pager<X> {
     /// committed after all.
     fn revive_journal(&mut self) -> Result<()> {
         const GONE: Error = Error::Abort("the journal is gone: the transaction is committed");
+        // Half of a rollback would stay if it were cut short: nobody would finish it.
+        if self.is_committed_elsewhere()? {
+            return Err(GONE);
+        }
         let keeps_file = self.keeps_journal_file() && self.is_file();
         let sync = (!self.is_sync_disabled()).then(|| self.sync_kind());
         let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
@@ -157,7 +161,7 @@ impl<X: PageInfo> Pager<X> {
 /// Writes the pages of all records that may have been overwritten in the file back to it.
 fn play_back(journal: &Journal, file: &mut dyn File, record: &mut [u8]) -> Result<()> {
     let length = record.len() - 8;
-    for range in journal.ranges_from(0, true)? {
+    for range in journal.ranges_from(0, true) {
         for index in 0..range.records {
             let offset = range.start + index * range.step;
             let page = read_record(journal.file(), offset, range.nonce, record)?;

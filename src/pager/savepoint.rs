@@ -13,11 +13,14 @@ use super::{JournalMode, PageInfo, Pager, Storage};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
 use crate::format::bytes::u32_at;
+use crate::memory;
 use crate::os::OpenKind;
 
-/// An open savepoint.
+/// Savepoints that were opened at one moment: undoing one of them undoes the others.
 #[derive(Debug)]
 pub(super) struct Savepoint {
+    /// How many they are, at least one.
+    copies: usize,
     /// Pages of the image when it was opened.
     pub(super) pages: u32,
     /// Where the next record of the rollback journal went.
@@ -38,7 +41,7 @@ pub(super) struct UndoFile {
 impl<X: PageInfo> Pager<X> {
     /// Number of open savepoints.
     pub fn savepoint_count(&self) -> usize {
-        self.savepoints.len()
+        self.savepoints.iter().map(|savepoint| savepoint.copies).sum()
     }
 
     /// Opens savepoints until there are `count`. With `open_file` the undo file is opened now,
@@ -51,34 +54,43 @@ impl<X: PageInfo> Pager<X> {
         if !self.state.is_writing() {
             return Err(Error::State("no write transaction is open"));
         }
-        if count <= self.savepoints.len() {
+        let missing = count.saturating_sub(self.savepoint_count());
+        if missing == 0 {
             return Ok(());
         }
-        let missing = count - self.savepoints.len();
-        self.savepoints.try_reserve(missing).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.savepoints, 1)?;
         if open_file {
             self.open_undo()?;
         }
-        for _ in 0..missing {
-            let journal = self.transaction.journal.as_ref();
-            self.savepoints.push(Savepoint {
-                pages: self.image,
-                journal_at: journal.map_or(0, |journal| journal.position()),
-                undo_records: self.undo.as_ref().map_or(0, |undo| undo.records),
-                seen: PageSet::default(),
-            });
-        }
+        let journal = self.transaction.journal.as_ref();
+        self.savepoints.push(Savepoint {
+            copies: missing,
+            pages: self.image,
+            journal_at: journal.map_or(0, |journal| journal.position()),
+            undo_records: self.undo.as_ref().map_or(0, |undo| undo.records),
+            seen: PageSet::default(),
+        });
         self.serial += 1; // P1: the next change of any page has to be looked at.
         Ok(())
     }
 
     /// Drops savepoint `index` and all later ones, keeping their changes.
     pub fn release_savepoint(&mut self, index: usize) {
-        self.savepoints.truncate(index);
+        self.keep_savepoints(index);
         if let (true, Some(undo)) = (self.savepoints.is_empty(), &mut self.undo) {
             undo.out.restart();
             undo.records = 0;
         }
+    }
+
+    /// Drops all but the oldest `count` savepoints.
+    fn keep_savepoints(&mut self, count: usize) {
+        let mut left = count;
+        for savepoint in &mut self.savepoints {
+            savepoint.copies = savepoint.copies.min(left);
+            left -= savepoint.copies;
+        }
+        self.savepoints.retain(|savepoint| savepoint.copies > 0);
     }
 
     /// Undoes everything since savepoint `index` was opened, drops later savepoints and keeps
@@ -90,7 +102,7 @@ impl<X: PageInfo> Pager<X> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if !self.state.is_writing() || index.is_some_and(|index| index >= self.savepoints.len()) {
+        if !self.state.is_writing() || index.is_some_and(|index| index >= self.savepoint_count()) {
             return Ok(());
         }
         if self.state == State::Finished {
@@ -112,7 +124,12 @@ impl<X: PageInfo> Pager<X> {
     }
 
     fn undo_to(&mut self, index: usize) -> Result<()> {
-        let Some(savepoint) = self.savepoints.get(index) else { return Ok(()) };
+        let mut before = 0;
+        let is_it = |savepoint: &&Savepoint| {
+            before += savepoint.copies;
+            index < before
+        };
+        let Some(savepoint) = self.savepoints.iter().find(is_it) else { return Ok(()) };
         let (pages, undo_from) = (savepoint.pages, savepoint.undo_records);
         let journal_from = savepoint.journal_at;
         self.image = pages;
@@ -125,7 +142,7 @@ impl<X: PageInfo> Pager<X> {
             .and_then(|()| self.undo_from_file(undo_from, pages, &mut done, &mut record));
         self.scratch = record;
         result?;
-        self.savepoints.truncate(index + 1);
+        self.keep_savepoints(index.saturating_add(1));
         Ok(())
     }
 
@@ -156,7 +173,11 @@ impl<X: PageInfo> Pager<X> {
     ) -> Result<()> {
         let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
         journal.flush()?;
-        let ranges = journal.ranges_from(from, false)?;
+        let mut ranges = Vec::new();
+        for range in journal.ranges_from(from, false) {
+            memory::reserve(&mut ranges, 1)?;
+            ranges.push(range);
+        }
         resize(record, self.page_size.bytes() + 8)?;
         for range in ranges {
             self.undo_range(range, pages, done, record)?;
@@ -277,7 +298,7 @@ impl<X: PageInfo> Pager<X> {
 
 fn resize(buffer: &mut Vec<u8>, length: usize) -> Result<()> {
     buffer.clear();
-    buffer.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(buffer, length)?;
     buffer.resize(length, 0);
     Ok(())
 }

@@ -33,6 +33,7 @@ impl<X: PageInfo> Pager<X> {
         if self.cache.pinned() > 0 || self.state > State::Reader {
             return Err(Error::Misuse("page size changed while pages are in use"));
         }
+        self.note_replaced();
         self.cache = Cache::new(size);
         self.scratch = Vec::new();
         self.page_size = size;
@@ -224,6 +225,11 @@ impl<X: PageInfo> Pager<X> {
     /// Sets or removes the busy handler.
     pub fn set_busy_handler(&mut self, handler: Option<BusyHandler>) {
         self.busy_handler = handler;
+    }
+
+    /// Takes the busy handler away.
+    pub fn take_busy_handler(&mut self) -> Option<BusyHandler> {
+        self.busy_handler.take()
     }
 
     /// Asks the busy handler; `false` without one.

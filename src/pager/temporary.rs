@@ -3,6 +3,7 @@
 use super::page::PageInfo;
 use super::{Pager, Storage};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::os::{Access, File, LockLevel, OpenKind, OpenRequest, SyncKind};
 
 /// Bytes per piece of a file in memory.
@@ -24,13 +25,13 @@ impl MemoryFile {
     fn piece(&mut self, index: usize) -> Result<&mut [u8]> {
         if index >= self.pieces.len() {
             let more = index + 1 - self.pieces.len();
-            self.pieces.try_reserve(more).map_err(|_| Error::NoMemory)?;
+            memory::reserve(&mut self.pieces, more)?;
             self.pieces.resize_with(index + 1, || None);
         }
         let slot = &mut self.pieces[index];
         if slot.is_none() {
             let mut bytes = Vec::new();
-            bytes.try_reserve_exact(PIECE).map_err(|_| Error::NoMemory)?;
+            memory::reserve_exact(&mut bytes, PIECE)?;
             bytes.resize(PIECE, 0);
             *slot = Some(bytes.into_boxed_slice());
         }
@@ -125,7 +126,7 @@ impl<X: PageInfo> Pager<X> {
         let mut file = self.open_temporary(OpenKind::TemporaryDatabase)?;
         let size = self.file.size()?;
         let mut piece = Vec::new();
-        piece.try_reserve_exact(PIECE).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut piece, PIECE)?;
         piece.resize(PIECE, 0);
         let mut at = 0;
         while at < size {

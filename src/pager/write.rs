@@ -5,6 +5,7 @@ use super::state::State;
 use super::{PageInfo, PageMut, PageRef, Pager};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::PageNumber;
+use crate::memory;
 
 /// Changing pages.
 impl<X: PageInfo> Pager<X> {
@@ -126,7 +127,7 @@ impl<X: PageInfo> Pager<X> {
     /// Makes the scratch buffer `length` bytes long.
     pub(super) fn prepare_scratch(&mut self, length: usize) -> Result<()> {
         self.scratch.clear();
-        self.scratch.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut self.scratch, length)?;
         self.scratch.resize(length, 0);
         Ok(())
     }

@@ -4,23 +4,30 @@
 //! use is broken from then on (see `handle`); the host goes on living.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::command::{Call, Command, Reply};
 use super::commands;
-use super::handle::Session;
-use super::interp::Interp;
+use super::handle::{OpenBackup, Session};
+use super::interp::{Event, Interp};
 use super::result_code::Failure;
 use super::sys::{self, TclInterp, TclObj};
-use super::value::Value;
+use super::value::{Obj, Value};
 
 const PACKAGE: &CStr = c"tclbtree";
 const VERSION: &CStr = c"1.0";
 /// The name under which the session hangs on its interpreter.
 const SESSION: &CStr = c"tclbtree";
+
+thread_local! {
+    /// The interpreters of this thread that have a session, by the number of its mailbox.
+    static INTERPRETERS: RefCell<Vec<(u64, *mut TclInterp)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What Tcl keeps for each command of ours. It dies with the command, and the session with the
 /// last of its commands and the interpreter's own reference.
@@ -84,7 +91,10 @@ fn session_of(interp: &mut Interp<'_>) -> Rc<Session> {
             Rc::from_raw(known)
         };
     }
-    let session = Session::new(commands::memory_disk());
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    INTERPRETERS.with_borrow_mut(|known| known.push((number, interp.raw())));
+    let session = Session::new(commands::memory_disk(), interp.bell(number));
     let data = Rc::into_raw(Rc::clone(&session)).cast_mut().cast();
     let delete = Some(forget_session as sys::InterpCallback);
     // SAFETY: a valid interpreter; `forget_session` takes the reference back exactly once.
@@ -107,7 +117,91 @@ unsafe extern "C" fn run_command(
     let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
     let mut call = Call::new(token, &session, words);
     let outcome = guarded(|| command.call(&mut call));
+    if !matches!(outcome, Err(Failure::Raised)) {
+        // Otherwise the event that is on its way will do: the result of the command is in place.
+        run_letters(&mut call.interp, &session);
+    }
     finish(&mut call.interp, outcome)
+}
+
+/// Something has come to the mailbox of an interpreter of this thread; an event.
+pub(super) unsafe extern "C" fn letters_have_come(event: *mut sys::TclEvent, _: c_int) -> c_int {
+    // SAFETY: the procedure of events that are made by `Bell::ring`, and of no others.
+    let number = unsafe { (*event.cast::<Event>()).number };
+    swallowing(|| {
+        let found = |known: &mut Vec<(u64, *mut TclInterp)>| {
+            known.iter().find(|(other, _)| *other == number).map(|&(_, interp)| interp)
+        };
+        let Some(raw) = INTERPRETERS.with_borrow_mut(found) else { return };
+        // SAFETY: it has not been deleted, since `forget_session` has not been called; what is
+        // preserved stays valid until it is released. Its thread is this one.
+        unsafe {
+            sys::preserve(raw.cast());
+            let mut interp = Interp::from_raw(raw);
+            let session = session_of(&mut interp);
+            run_letters(&mut interp, &session);
+            sys::release(raw.cast());
+        }
+    });
+    1
+}
+
+/// Runs the scripts that are due in the interpreter.
+fn run_letters(interp: &mut Interp<'_>, session: &Session) {
+    for script in session.mailbox().take() {
+        if interp.eval_at_top(&Obj::text(&script)).is_err() {
+            interp.report_in_background();
+        }
+        interp.reset_result();
+    }
+}
+
+/// What Tcl keeps for the command of a backup.
+struct BackupBinding {
+    session: Rc<Session>,
+    backup: Rc<OpenBackup>,
+}
+
+/// Makes the command of a backup, in place of any other of that name. The backup ends with it.
+pub(super) fn make_backup_command(interp: &mut Interp<'_>, name: &Value, backup: Rc<OpenBackup>) {
+    let binding = Box::new(BackupBinding { session: session_of(interp), backup });
+    let data = Box::into_raw(binding).cast();
+    let name = name.c_text(interp);
+    // SAFETY: a valid interpreter and a text ended by a zero byte; `data` is what `run_backup` and
+    // `forget_backup` expect, and Tcl passes it to `forget_backup` exactly once.
+    unsafe {
+        let delete = Some(forget_backup as sys::Callback);
+        sys::create_command(interp.raw(), name, run_backup, data, delete);
+    }
+}
+
+/// The commands of backups.
+unsafe extern "C" fn run_backup(
+    data: *mut c_void,
+    interp: *mut TclInterp,
+    count: c_int,
+    words: *const *mut TclObj,
+) -> c_int {
+    // SAFETY: as in `run_command`.
+    let binding = unsafe { &*data.cast::<BackupBinding>() };
+    let (session, backup) = (Rc::clone(&binding.session), Rc::clone(&binding.backup));
+    // SAFETY: as in `run_command`.
+    let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
+    let mut call = Call::new(token, &session, words);
+    call.backup = Some(backup);
+    let outcome = guarded(|| commands::BACKUP.call(&mut call));
+    finish(&mut call.interp, outcome)
+}
+
+/// The command of a backup was deleted.
+unsafe extern "C" fn forget_backup(data: *mut c_void) {
+    // SAFETY: made by `Box::into_raw` for this command; Tcl calls once.
+    let binding = unsafe { Box::from_raw(data.cast::<BackupBinding>()) };
+    swallowing(|| {
+        // Nobody is left to be told.
+        let _ = binding.backup.finish(&binding.session);
+    });
+    swallowing(|| drop(binding));
 }
 
 /// A command was deleted.
@@ -118,7 +212,8 @@ unsafe extern "C" fn forget_command(data: *mut c_void) {
 }
 
 /// The interpreter is being deleted: all its databases are closed (C3).
-unsafe extern "C" fn forget_session(data: *mut c_void, _interp: *mut TclInterp) {
+unsafe extern "C" fn forget_session(data: *mut c_void, interp: *mut TclInterp) {
+    let _ = INTERPRETERS.try_with(|known| known.borrow_mut().retain(|(_, raw)| *raw != interp));
     // SAFETY: made by `Rc::into_raw` for this interpreter; Tcl calls once.
     let session = unsafe { Rc::from_raw(data.cast::<Session>().cast_const()) };
     swallowing(|| session.close_all());

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::commands::OsFile;
-use super::handle::{Cursor, Database, OpenPager, Page, Session};
+use super::handle::{Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
+use crate::error::Error;
 
 /// No upper limit on the number of words.
 pub(super) const ANY: usize = usize::MAX;
@@ -58,7 +59,7 @@ impl Command {
     /// Runs the command, its number of words checked.
     pub(super) fn call(&self, call: &mut Call<'_>) -> Outcome {
         let outcome = if self.words.contains(&call.count()) {
-            (self.run)(call)
+            self.run_patiently(call)
         } else {
             Err(Failure::WrongArgumentCount)
         };
@@ -66,6 +67,27 @@ impl Command {
             Err(Failure::WrongArgumentCount) => Err(self.wrong_argument_count(call)),
             outcome => outcome,
         }
+    }
+
+    /// Runs the command; if it was refused because a file is locked, asks the busy handler of the
+    /// database whether to run it again. Nothing of it has happened by then.
+    fn run_patiently(&self, call: &mut Call<'_>) -> Outcome {
+        let mut outcome = (self.run)(call);
+        let mut tries = 0u32;
+        while let Some(script) = call.session.take_busy_handler_asked() {
+            let is_busy =
+                matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)));
+            if !is_busy {
+                break;
+            }
+            let answer = call.interp.eval_at_top(&Obj::text(&format!("{script} {tries}")))?;
+            if !answer.boolean(&mut call.interp)? {
+                break;
+            }
+            tries = tries.saturating_add(1);
+            outcome = (self.run)(call);
+        }
+        outcome
     }
 
     /// `wrong # args: should be "NAME ARGS"`, NAME as it was typed.
@@ -108,13 +130,15 @@ pub(super) struct Call<'a> {
     pub(super) interp: Interp<'a>,
     /// What the interpreter has open.
     pub(super) session: &'a Session,
+    /// What the command was made for, if it is one of a backup.
+    pub(super) backup: Option<Rc<OpenBackup>>,
     words: &'a [Value],
 }
 
 impl<'a> Call<'a> {
     /// A call with these words.
     pub(super) fn new(interp: Interp<'a>, session: &'a Session, words: &'a [Value]) -> Call<'a> {
-        Call { interp, session, words }
+        Call { interp, session, backup: None, words }
     }
 
     /// Number of words behind the name.
@@ -147,6 +171,14 @@ impl<'a> Call<'a> {
     /// `no such btree: "X"`.
     pub(super) fn database(&mut self, index: usize) -> Result<Rc<Database>, Failure> {
         self.session.database(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The client named by word `index`, or whose database it is.
+    ///
+    /// # Errors
+    /// `no such client: "X"`.
+    pub(super) fn client(&mut self, index: usize) -> Result<Rc<Client>, Failure> {
+        self.session.client_named(self.word(index)?.text(&mut self.interp))
     }
 
     /// The cursor named by word `index`.

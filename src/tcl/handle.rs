@@ -8,12 +8,16 @@
 //!
 //! H1. A cursor is in the table only while its database is: closing a database takes its cursors
 //!     out first.
-//! H2. An object is used through [`InUse`], one at a time. If a panic ends the use, the object
+//! H2. An object is used through [`Use`], one at a time. If a panic ends the use, the object
 //!     may be half-changed and is broken for good: every later call on it fails, closing works.
 //! H3. No script can run while an object is in use.
 
+mod backups;
+mod clients;
 mod pagers;
 
+pub(super) use backups::OpenBackup;
+pub(super) use clients::Client;
 pub(super) use pagers::{OpenPager, Page};
 
 use std::cell::{Cell, RefCell, RefMut};
@@ -24,10 +28,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::commands::OsFile;
+use super::interp::Bell;
+use super::mailbox::Mailbox;
 use super::result_code::Failure;
-use crate::btree::{Btree, CursorId};
+use crate::btree::{Btree, CursorId, Entered, SharedConnection};
 use crate::error::Error;
 use crate::os::Vfs;
 use crate::os::write_behind::Durability;
@@ -35,6 +42,9 @@ use crate::os::write_behind::Durability;
 const DATABASE_PREFIX: &[u8] = b"btree";
 const CURSOR_PREFIX: &[u8] = b"btcur";
 const FILE_PREFIX: &[u8] = b"osfile";
+
+/// How long the end of the process waits for each page cache that another thread uses.
+const PATIENCE_AT_EXIT: Duration = Duration::from_secs(2);
 
 /// The number of the next handle of the process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -52,8 +62,15 @@ pub(super) struct Session {
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
-    /// Names given by `-db`, each with its open databases in the order of opening (D132).
-    clients: RefCell<HashMap<String, Vec<u64>>>,
+    backups: RefCell<Table<OpenBackup>>,
+    /// Clients by the name given by `-db`, as long as they have a database open (D132).
+    clients: RefCell<HashMap<String, Rc<Client>>>,
+    /// Which database's busy handler the engine has asked for.
+    asked: clients::Asked,
+    /// Lists of databases by the number of their page cache and their own.
+    mutex_arrays: RefCell<HashMap<String, Vec<(u64, u64)>>>,
+    /// Scripts that are due.
+    mailbox: Arc<Mailbox>,
     /// The file system behind `-vfs memory`.
     memory: Arc<dyn Vfs>,
 }
@@ -62,11 +79,32 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Database {
     number: u64,
-    btree: Guarded<Btree>,
+    connection: Connection,
+    /// Who opened it.
+    pub(super) client: Rc<Client>,
     /// What a commit waits for.
     pub(super) durability: Cell<Durability>,
     /// Whether it was opened through the write-behind layer.
     pub(super) is_queued: bool,
+}
+
+/// How a database is connected to its pages.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "always behind a pointer, and private as a rule")]
+enum Connection {
+    /// It has a page cache to itself.
+    Private(Guarded<Btree>),
+    /// It shares one; closed when it is dropped.
+    Shared(SharedConnection),
+}
+
+/// A database in use.
+#[derive(Debug)]
+pub(super) enum InUse<'a> {
+    /// With a page cache to itself.
+    Private(Use<'a, Btree>),
+    /// Inside of a page cache that others share.
+    Shared(Entered<'a>),
 }
 
 /// An object that is used by one call at a time; see invariant H2.
@@ -88,22 +126,26 @@ pub(super) struct Cursor {
 
 /// An object in use; see invariant H2.
 #[derive(Debug)]
-pub(super) struct InUse<'a, T = Btree> {
+pub(super) struct Use<'a, T> {
     object: RefMut<'a, T>,
     broken: &'a Cell<bool>,
 }
 
 impl Session {
     /// An empty session, closed at the latest when the process ends. `memory` is the file system
-    /// behind `-vfs memory`.
-    pub(super) fn new(memory: Arc<dyn Vfs>) -> Rc<Session> {
+    /// behind `-vfs memory`; `bell` makes the interpreter look into its mailbox.
+    pub(super) fn new(memory: Arc<dyn Vfs>, bell: Bell) -> Rc<Session> {
         let session = Rc::new(Session {
             databases: RefCell::default(),
             cursors: RefCell::default(),
             files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
+            backups: RefCell::default(),
             clients: RefCell::default(),
+            asked: clients::Asked::default(),
+            mutex_arrays: RefCell::default(),
+            mailbox: Arc::new(Mailbox::new(bell)),
             memory,
         });
         SESSIONS.with_borrow_mut(|sessions| {
@@ -118,6 +160,7 @@ impl Session {
     pub(super) fn close_all_of_thread() {
         let sessions = SESSIONS.try_with(|sessions| sessions.take()).unwrap_or_default();
         for session in sessions.iter().filter_map(Weak::upgrade) {
+            session.forget_what_others_hold();
             session.close_all();
         }
     }
@@ -127,31 +170,45 @@ impl Session {
         Arc::clone(&self.memory)
     }
 
-    /// Takes a new database in, for a client if it has one, and returns its handle. `is_queued`:
+    /// Scripts that are due.
+    pub(super) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// A word that stands for something of the engine and is never used again.
+    pub(super) fn new_token(&self, prefix: &str) -> String {
+        format!("{prefix}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes a new database with a page cache of its own in, and returns its handle. `is_queued`:
     /// it was opened through the write-behind layer.
-    pub(super) fn add_database(
+    pub(super) fn add_database(&self, btree: Btree, client: Rc<Client>, is_queued: bool) -> String {
+        self.add_connection(Connection::Private(Guarded::new(btree)), client, is_queued)
+    }
+
+    /// The same for one that may share its page cache.
+    pub(super) fn add_shared_database(
         &self,
-        btree: Btree,
-        client: Option<String>,
+        connection: SharedConnection,
+        client: Rc<Client>,
+        is_queued: bool,
+    ) -> String {
+        self.add_connection(Connection::Shared(connection), client, is_queued)
+    }
+
+    fn add_connection(
+        &self,
+        connection: Connection,
+        client: Rc<Client>,
         is_queued: bool,
     ) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let database =
-            Database { number, btree: Guarded::new(btree), durability: Cell::default(), is_queued };
-        self.databases.borrow_mut().insert(number, Rc::new(database));
-        if let Some(client) = client {
-            self.clients.borrow_mut().entry(client).or_default().push(number);
-        }
-        database_handle(number)
-    }
-
-    /// The handle of the database that `client` opened as its `index`-th; the outer `None` if
-    /// there is no such client.
-    pub(super) fn database_of_client(&self, client: &str, index: i32) -> Option<Option<String>> {
-        let clients = self.clients.borrow();
-        let numbers = clients.get(client)?;
-        let number = usize::try_from(index).ok().and_then(|index| numbers.get(index));
-        Some(number.map(|&number| database_handle(number)))
+            Database { number, connection, client, durability: Cell::default(), is_queued };
+        let database = Rc::new(database);
+        self.databases.borrow_mut().insert(number, Rc::clone(&database));
+        self.join_client(&database);
+        database.handle()
     }
 
     /// The database with this handle.
@@ -165,14 +222,13 @@ impl Session {
     }
 
     /// Closes a database and its cursors.
-    pub(super) fn close_database(&self, database: &Database) {
+    pub(super) fn close_database(&self, database: Rc<Database>) {
         let number = database.number;
+        self.finish_backups_of(&database);
         self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
         self.databases.borrow_mut().remove(&number);
-        self.clients.borrow_mut().retain(|_, numbers| {
-            numbers.retain(|&known| known != number);
-            !numbers.is_empty()
-        });
+        self.leave_client(&database);
+        self.leave_mutex_arrays(&database);
         database.close();
     }
 
@@ -235,12 +291,31 @@ impl Session {
         found.ok_or_else(|| no_such("file", handle))
     }
 
+    /// At the end of the process: a page cache that another thread does not give back is left as it
+    /// is. That thread ends with the process, and what it has not committed is rolled back by the
+    /// next one who opens the file.
+    fn forget_what_others_hold(&self) {
+        for database in self.databases.borrow().values() {
+            if database.shared().is_some_and(|shared| !shared.hold_within(PATIENCE_AT_EXIT)) {
+                std::mem::forget(Rc::clone(database));
+                // To end them, their databases would have to be entered.
+                std::mem::forget(self.backups.take());
+            }
+        }
+    }
+
     /// Closes everything; open transactions are rolled back (C3).
     pub(super) fn close_all(&self) {
+        self.mailbox.close();
+        self.finish_all_backups();
         self.cursors.borrow_mut().clear();
         self.clients.borrow_mut().clear();
+        self.mutex_arrays.borrow_mut().clear();
+        // In the order of opening, which is that of the handles.
         let databases = self.databases.take();
-        for database in databases.values() {
+        let mut databases: Vec<_> = databases.into_values().collect();
+        databases.sort_by_key(|database| database.number);
+        for database in databases {
             database.close();
         }
         let files = self.files.take();
@@ -257,8 +332,42 @@ impl Database {
     /// # Errors
     /// As [`Guarded::enter`].
     #[inline]
-    pub(super) fn enter(&self) -> Result<InUse<'_, Btree>, Error> {
-        self.btree.enter()
+    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
+        match &self.connection {
+            Connection::Private(btree) => btree.enter().map(InUse::Private),
+            Connection::Shared(connection) => connection.enter().map(InUse::Shared),
+        }
+    }
+
+    /// Takes two databases into use, their page caches in the order in which everybody takes them.
+    ///
+    /// # Errors
+    /// As [`Database::enter`]; [`Error::Misuse`] if they share their page cache.
+    pub(super) fn enter_both<'a>(
+        one: &'a Database,
+        other: &'a Database,
+    ) -> Result<(InUse<'a>, InUse<'a>), Error> {
+        let place = |database: &Database| database.shared().map(SharedConnection::cache_number);
+        if place(one) <= place(other) {
+            let one = one.enter()?;
+            Ok((one, other.enter()?))
+        } else {
+            let other = other.enter()?;
+            Ok((one.enter()?, other))
+        }
+    }
+
+    /// The connection, if it may share its page cache.
+    pub(super) fn shared(&self) -> Option<&SharedConnection> {
+        match &self.connection {
+            Connection::Private(_) => None,
+            Connection::Shared(connection) => Some(connection),
+        }
+    }
+
+    /// Its handle.
+    pub(super) fn handle(&self) -> String {
+        format!("btree{}", self.number)
     }
 
     /// Whether both are the same database.
@@ -266,8 +375,13 @@ impl Database {
         self.number == other.number
     }
 
-    fn close(&self) {
-        self.btree.end(Btree::close);
+    /// Closes it. A shared one closes with its last reference, which this is: the tables have none
+    /// any more, and no command but the one that closes runs (H3).
+    fn close(self: Rc<Database>) {
+        if let Connection::Private(btree) = &self.connection {
+            btree.end(Btree::close);
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 }
 
@@ -281,13 +395,13 @@ impl<T> Guarded<T> {
     /// # Errors
     /// [`Error::Internal`] if a panic has left it half-changed, or if it is in use.
     #[inline]
-    fn enter(&self) -> Result<InUse<'_, T>, Error> {
+    fn enter(&self) -> Result<Use<'_, T>, Error> {
         if self.broken.get() {
             return Err(Error::Internal("a defect has left this object unusable"));
         }
         let slot = self.slot.try_borrow_mut().map_err(|_| Error::Internal("object in use"))?;
         match RefMut::filter_map(slot, Option::as_mut) {
-            Ok(object) => Ok(InUse { object, broken: &self.broken }),
+            Ok(object) => Ok(Use { object, broken: &self.broken }),
             Err(_) => Err(Error::Internal("the object is closed")),
         }
     }
@@ -308,12 +422,34 @@ impl Cursor {
     /// # Errors
     /// As [`Database::enter`].
     #[inline]
-    pub(super) fn enter(&self) -> Result<InUse<'_, Btree>, Error> {
+    pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
         self.database.enter()
     }
 }
 
-impl<T> Deref for InUse<'_, T> {
+impl Deref for InUse<'_> {
+    type Target = Btree;
+
+    #[inline]
+    fn deref(&self) -> &Btree {
+        match self {
+            InUse::Private(btree) => btree,
+            InUse::Shared(btree) => btree,
+        }
+    }
+}
+
+impl DerefMut for InUse<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Btree {
+        match self {
+            InUse::Private(btree) => btree,
+            InUse::Shared(btree) => btree,
+        }
+    }
+}
+
+impl<T> Deref for Use<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -321,23 +457,18 @@ impl<T> Deref for InUse<'_, T> {
     }
 }
 
-impl<T> DerefMut for InUse<'_, T> {
+impl<T> DerefMut for Use<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.object
     }
 }
 
-impl<T> Drop for InUse<'_, T> {
+impl<T> Drop for Use<'_, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.broken.set(true);
         }
     }
-}
-
-/// The handle of a database.
-fn database_handle(number: u64) -> String {
-    format!("btree{number}")
 }
 
 /// The handle of a cursor.
@@ -409,7 +540,7 @@ mod tests {
     #[test]
     fn a_dead_handle_is_named_in_the_error() {
         let memory = Arc::new(crate::os::MemoryVfs::new());
-        let failure = Session::new(memory).database(b"junk").unwrap_err();
+        let failure = Session::new(memory, Bell::mute()).database(b"junk").unwrap_err();
         let (text, code) = failure.report().unwrap();
         assert_eq!(text, "no such btree: \"junk\"");
         assert_eq!(code, ["TCL", "LOOKUP", "BTREE", "junk"]);

@@ -12,6 +12,55 @@ use super::result_code::Failure;
 use super::sys::{self, TclInterp};
 use super::value::{Obj, Value, raised_unless_ok};
 
+/// Makes the thread of an interpreter look into its mailbox, when it handles events.
+#[derive(Debug)]
+pub(super) struct Bell {
+    thread: sys::Opaque,
+    number: u64,
+}
+
+// SAFETY: the thread is named, not used: Tcl looks the name up in its list of threads, under a
+// lock, and takes it from any thread.
+unsafe impl Send for Bell {}
+// SAFETY: as above.
+unsafe impl Sync for Bell {}
+
+/// What lies in Tcl's queue: Tcl's own two fields, then ours. It belongs to Tcl, which frees it.
+#[repr(C)]
+pub(super) struct Event {
+    head: sys::TclEvent,
+    /// The number of the mailbox.
+    pub(super) number: u64,
+}
+
+impl Bell {
+    /// Queues the event. Without memory it is left out: the mailbox is looked into with the next
+    /// command of the interpreter anyway.
+    pub(super) fn ring(&self) {
+        if self.thread.is_null() {
+            return;
+        }
+        let head = sys::TclEvent::new(super::boundary::letters_have_come);
+        let event = Event { head, number: self.number };
+        // SAFETY: the stubs were found before there could be a bell. The memory is large enough,
+        // aligned for anything, and handed over to Tcl; a thread that is gone is ignored.
+        unsafe {
+            let memory = sys::attempt_alloc(size_of::<Event>() as isize).cast::<Event>();
+            if !memory.is_null() {
+                memory.write(event);
+                sys::thread_queue_event(self.thread, memory.cast(), sys::TCL_QUEUE_TAIL);
+                sys::thread_alert(self.thread);
+            }
+        }
+    }
+
+    /// One that nobody hears.
+    #[cfg(test)]
+    pub(super) fn mute() -> Bell {
+        Bell { thread: ptr::null_mut(), number: 0 }
+    }
+}
+
 /// The interpreter that runs the present command.
 #[derive(Debug)]
 pub(super) struct Interp<'a> {
@@ -71,6 +120,32 @@ impl Interp<'_> {
         let result = self.result();
         self.reset_result();
         Ok(result)
+    }
+
+    /// Evaluates a script that was left to be run later, as if at the top level. Otherwise as
+    /// [`Interp::eval`].
+    ///
+    /// # Errors
+    /// [`Failure::Raised`].
+    pub(super) fn eval_at_top(&mut self, script: &Obj) -> Result<Obj, Failure> {
+        // SAFETY: both are valid; the script has a count of ours while it runs.
+        let status = unsafe { sys::eval(self.raw, script.raw(), sys::TCL_EVAL_GLOBAL) };
+        raised_unless_ok(status)?;
+        let result = self.result();
+        self.reset_result();
+        Ok(result)
+    }
+
+    /// Reports that a script which nobody waits for has failed.
+    pub(super) fn report_in_background(&mut self) {
+        // SAFETY: a valid interpreter, which holds the error.
+        unsafe { sys::background_exception(self.raw, sys::TCL_ERROR) };
+    }
+
+    /// What makes the thread of this interpreter look into the mailbox `number`.
+    pub(super) fn bell(&mut self, number: u64) -> Bell {
+        // SAFETY: the stubs were found.
+        Bell { thread: unsafe { sys::current_thread() }, number }
     }
 
     /// Forgets result and error.

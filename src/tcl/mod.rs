@@ -8,6 +8,7 @@
 //! | `command` | `Command`, an entry of the table, and `Call`, one call of it |
 //! | `boundary` | every `extern "C"` function; panics stop there |
 //! | `handle` | handles and what they stand for, by interpreter |
+//! | `mailbox` | scripts that are due, left by whoever knows it |
 //! | `result_code` | errors as a script sees them |
 //! | `commands` | the commands, one file for each subject |
 //!
@@ -20,6 +21,7 @@ mod commands;
 mod handle;
 #[allow(unsafe_code)]
 mod interp;
+mod mailbox;
 mod result_code;
 #[allow(unsafe_code)]
 mod sys;

@@ -1,6 +1,6 @@
 //! Errors as a script sees them: the result of the failed command, and `errorCode`.
 
-use crate::error::Error;
+use crate::error::{Error, IoCall, ReadOnlyReason};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -19,6 +19,32 @@ pub(super) enum Failure {
     WrongArgumentCount,
     /// Tcl has left result and `errorCode` in the interpreter already.
     Raised,
+}
+
+/// An error with the code of this name, told in the words `what` where it has words of its own.
+/// `None` if there is no such code, or it stands for success.
+pub(super) fn error_named(name: &str, what: &'static str) -> Option<Error> {
+    let known = [
+        Error::State(what),
+        Error::Internal(what),
+        Error::Permission,
+        Error::Abort(what),
+        Error::Busy,
+        Error::Locked,
+        Error::LockedSharedCache,
+        Error::NoMemory,
+        Error::ReadOnly(ReadOnlyReason::File),
+        Error::Io { call: IoCall::Open, errno: 0 },
+        Error::corrupt(what),
+        Error::Full,
+        Error::CannotOpen(what),
+        Error::Protocol,
+        Error::Empty,
+        Error::Constraint(what),
+        Error::Misuse(what),
+        Error::NotADatabase(what),
+    ];
+    known.into_iter().find(|error| error.code().name == name)
 }
 
 impl From<Error> for Failure {

@@ -50,6 +50,23 @@ pub(super) type Callback = unsafe extern "C" fn(Opaque);
 /// Type of the delete procedure of an interpreter's associated data.
 pub(super) type InterpCallback = unsafe extern "C" fn(Opaque, *mut TclInterp);
 
+/// Type of the procedure of an event: 1 if it is done with.
+pub(super) type EventProc = unsafe extern "C" fn(*mut TclEvent, c_int) -> c_int;
+
+/// `Tcl_Event`, the head of what lies in a queue of events.
+#[repr(C)]
+pub(super) struct TclEvent {
+    procedure: EventProc,
+    _next: *mut TclEvent,
+}
+
+impl TclEvent {
+    /// The head of an event that this procedure handles.
+    pub(super) fn new(procedure: EventProc) -> TclEvent {
+        TclEvent { procedure, _next: std::ptr::null_mut() }
+    }
+}
+
 /// Success of a Tcl call or command.
 pub(super) const TCL_OK: c_int = 0;
 /// Failure; the message is the interpreter's result.
@@ -58,6 +75,10 @@ pub(super) const TCL_ERROR: c_int = 1;
 pub(super) const TCL_LEAVE_ERR_MSG: c_int = 0x200;
 /// Type of a linked variable: a C `int`.
 pub(super) const TCL_LINK_INT: c_int = 1;
+/// Flag of evaluation: at the top level.
+pub(super) const TCL_EVAL_GLOBAL: c_int = 0x2_0000;
+/// Place of an event: behind all others.
+pub(super) const TCL_QUEUE_TAIL: c_int = 0;
 /// Standard output.
 pub(super) const TCL_STDOUT: c_int = 1 << 2;
 
@@ -213,6 +234,19 @@ slots! {
     /// Evaluates a script.
     eval = 293 tcl_EvalObjEx(interp: *mut TclInterp, script: *mut TclObj, flags: c_int)
         -> c_int;
+    /// Keeps an object of Tcl's from being freed.
+    preserve = 201 tcl_Preserve(object: Opaque);
+    /// Ends that.
+    release = 216 tcl_Release(object: Opaque);
+    /// The calling thread.
+    current_thread = 300 tcl_GetCurrentThread() -> Opaque;
+    /// Wakes a thread that waits for events.
+    thread_alert = 318 tcl_ThreadAlert(thread: Opaque);
+    /// Queues an event for a thread; memory of Tcl's that Tcl frees.
+    thread_queue_event = 319 tcl_ThreadQueueEvent(thread: Opaque, event: *mut TclEvent,
+        position: c_int);
+    /// Reports an error where no command can return it.
+    background_exception = 609 tcl_BackgroundException(interp: *mut TclInterp, code: c_int);
     /// Reads a variable, null if there is none.
     get_var = 306 tcl_GetVar2Ex(interp: *mut TclInterp, name: *const c_char,
         index: *const c_char, flags: c_int) -> *mut TclObj;
@@ -305,6 +339,8 @@ macro_rules! sized_slots {
 }
 
 sized_slots! {
+    /// Memory of Tcl's, null if there is none.
+    attempt_alloc = 428 tcl_AttemptAlloc(; size) -> *mut c_char;
     /// A value of these bytes.
     new_byte_array = 50 tcl_NewByteArrayObj(bytes: *const u8, ; length) -> *mut TclObj;
     /// A list.
@@ -383,5 +419,7 @@ mod header {
         assert!(super::TCL_OK as u32 == TCL_OK && super::TCL_ERROR as u32 == TCL_ERROR);
         assert!(super::TCL_LEAVE_ERR_MSG as u32 == TCL_LEAVE_ERR_MSG);
         assert!(super::TCL_LINK_INT as u32 == TCL_LINK_INT);
+        assert!(super::TCL_EVAL_GLOBAL as u32 == TCL_EVAL_GLOBAL);
+        assert!(size_of::<Tcl_Event>() == size_of::<super::TclEvent>());
     };
 }

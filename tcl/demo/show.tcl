@@ -96,6 +96,22 @@ proc show::progress {what done total} {
     flush stdout
 }
 
+# Something that changes all the time: rewrites its line on a terminal, else a line a second.
+proc show::live {text} {
+    variable last
+    variable shown
+    set now [clock milliseconds]
+    if {$now - $last < ([is_terminal] ? 50 : 1000)} return
+    set last $now
+    if {[is_terminal]} {
+        puts -nonewline "\r   $text "
+        set shown 1
+    } else {
+        puts "   $text"
+    }
+    flush stdout
+}
+
 # Wipes the progress line.
 proc show::clear {} {
     variable shown

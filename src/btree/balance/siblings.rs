@@ -59,7 +59,7 @@ impl Workspace {
     /// Adds a cell made of two parts.
     fn push(&mut self, parts: [&[u8]; 2]) -> Result<()> {
         let span = append(&mut self.bytes, parts, SIZE_MIN)?;
-        self.cells.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(&mut self.cells, 1)?;
         self.cells.push(span);
         Ok(())
     }
@@ -73,11 +73,19 @@ impl Workspace {
     }
 }
 
+fn copy_dividers(work: &Workspace, cells: &mut Vec<Vec<u8>>) -> Result<()> {
+    for divider in work.new_dividers() {
+        crate::memory::reserve(cells, 1)?;
+        cells.push(crate::memory::copy_of(divider)?);
+    }
+    Ok(())
+}
+
 /// Appends two parts to `bytes`, padded with zeros to `size_min`.
 fn append(bytes: &mut Vec<u8>, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
     let start = bytes.len();
     let size = (parts[0].len() + parts[1].len()).max(size_min);
-    bytes.try_reserve(size).map_err(|_| Error::NoMemory)?;
+    crate::memory::reserve(bytes, size)?;
     bytes.extend_from_slice(parts[0]);
     bytes.extend_from_slice(parts[1]);
     bytes.resize(start + size, 0);
@@ -305,14 +313,15 @@ fn splice(
     let mut cells = Vec::new();
     for index in 0..node.total_count() {
         if index == old.start {
-            cells.extend(work.new_dividers().map(<[u8]>::to_vec));
+            copy_dividers(work, &mut cells)?;
         }
         if !old.contains(&index) {
-            cells.push(node.cell_bytes(index)?.to_vec());
+            crate::memory::reserve(&mut cells, 1)?;
+            cells.push(crate::memory::copy_of(node.cell_bytes(index)?)?);
         }
     }
     if old.start >= node.total_count() {
-        cells.extend(work.new_dividers().map(<[u8]>::to_vec));
+        copy_dividers(work, &mut cells)?;
     }
     let right = store.checked_number(right)?;
     let mut node = store.node_mut(page);

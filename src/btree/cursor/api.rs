@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
+use crate::format::record::{Field, KeyInfo, SearchMode};
 
 use super::super::{Btree, CursorInfo, CursorSummary, Key};
 use super::payload::Part;
@@ -20,6 +21,30 @@ impl Btree {
     /// [`Btree::set_cursor_locks`]); errors of [`Btree::begin`]; [`Empty`](Error::Empty) if the
     /// database has no pages; [`Corrupt`](Error::Corrupt) if the page is no root.
     pub fn open_cursor(&mut self, root: PageNumber, writable: bool) -> Result<CursorId> {
+        self.open_cursor_with(root, writable, None)
+    }
+
+    /// The same for an index whose keys are records. Keys of [`Btree::seek`] and [`Btree::insert`]
+    /// are encoded ones then, and what is none is [`Corrupt`](Error::Corrupt) there.
+    ///
+    /// # Errors
+    /// As [`Btree::open_cursor`]. If the tree is no index, every use of the cursor will be
+    /// [`Corrupt`](Error::Corrupt).
+    pub fn open_index_cursor(
+        &mut self,
+        root: PageNumber,
+        writable: bool,
+        info: KeyInfo,
+    ) -> Result<CursorId> {
+        self.open_cursor_with(root, writable, Some(info))
+    }
+
+    fn open_cursor_with(
+        &mut self,
+        root: PageNumber,
+        writable: bool,
+        info: Option<KeyInfo>,
+    ) -> Result<CursorId> {
         if writable && self.is_read_only() {
             return Err(Error::ReadOnly(crate::error::ReadOnlyReason::File));
         }
@@ -27,14 +52,19 @@ impl Btree {
             return Err(Error::Locked);
         }
         let implicit = self.begin_implicit_read()?;
-        let result = self.open_cursor_in_transaction(root, writable);
+        let result = self.open_cursor_in_transaction(root, writable, info);
         if result.is_err() && implicit {
             self.end_implicit_read();
         }
         result
     }
 
-    fn open_cursor_in_transaction(&mut self, root: PageNumber, writable: bool) -> Result<CursorId> {
+    fn open_cursor_in_transaction(
+        &mut self,
+        root: PageNumber,
+        writable: bool,
+        info: Option<KeyInfo>,
+    ) -> Result<CursorId> {
         if self.store.pager.page_count() == 0 {
             return Err(Error::Empty);
         }
@@ -42,11 +72,17 @@ impl Btree {
             return Err(Error::corrupt("root beyond the end of the database").on_page(root.get()));
         }
         let mark = self.store.pager.mark();
-        let opened = Cursor::open(&mut self.store, root, writable);
+        let opened = Cursor::open(&mut self.store, self.session.id, root, writable);
         self.store.pager.release(mark);
         let mut cursor = opened?;
+        if let Some(info) = info {
+            cursor.describe_keys(&mut self.store, info);
+        }
         match self.cursors.reserve() {
-            Ok(()) => Ok(self.cursors.insert(cursor)),
+            Ok(()) => {
+                self.session.cursors += 1;
+                Ok(self.cursors.insert(cursor))
+            }
             Err(error) => {
                 cursor.let_go(&mut self.store);
                 Err(error)
@@ -54,10 +90,15 @@ impl Btree {
         }
     }
 
-    /// Closes a cursor. One that is closed already is ignored.
+    /// Closes a cursor. One that is closed already, or another connection's, is ignored.
     pub fn close_cursor(&mut self, cursor: CursorId) {
+        let own = self.session.id;
+        if self.cursors.get(cursor).is_ok_and(|cursor| cursor.owner != own) {
+            return;
+        }
         if let Some(mut cursor) = self.cursors.remove(cursor) {
             cursor.let_go(&mut self.store);
+            self.session.cursors = self.session.cursors.saturating_sub(1);
             self.end_read_after_last_cursor();
         }
     }
@@ -109,10 +150,7 @@ impl Btree {
     /// [`Corrupt`](Error::Corrupt) and errors of the pager, after which the cursor is on no entry;
     /// [`Abort`](Error::Abort) if the cursor was open over a rollback. All moves have these.
     pub fn first(&mut self, cursor: CursorId) -> Result<bool> {
-        self.move_cursor(cursor, |cursor, store| {
-            let result = cursor.first(store);
-            cursor.settle(store, result)
-        })
+        self.move_cursor(cursor, Cursor::go_first)
     }
 
     /// Moves to the last entry. `false`: the tree is empty.
@@ -120,10 +158,7 @@ impl Btree {
     /// # Errors
     /// As [`Btree::first`].
     pub fn last(&mut self, cursor: CursorId) -> Result<bool> {
-        self.move_cursor(cursor, |cursor, store| {
-            let result = cursor.last(store);
-            cursor.settle(store, result)
-        })
+        self.move_cursor(cursor, Cursor::go_last)
     }
 
     /// Moves to the next entry. `false`: there is none, or the cursor was on none; it then is on
@@ -163,6 +198,23 @@ impl Btree {
         self.move_cursor(cursor, |cursor, store| cursor.seek(store, key))
     }
 
+    /// Moves to the entry of an index with a key of these fields, or to a neighbour of its place,
+    /// as [`Btree::seek`]; `mode` says which entries are equal. The second result is the rowid
+    /// that a prefix search reports.
+    ///
+    /// # Errors
+    /// As [`Btree::first`]; [`Misuse`](Error::Misuse) for a cursor that was opened without a
+    /// description of the keys.
+    #[doc(alias = "sqlite3BtreeMovetoUnpacked")]
+    pub fn seek_fields(
+        &mut self,
+        cursor: CursorId,
+        fields: &[Field],
+        mode: SearchMode,
+    ) -> Result<(Ordering, Option<i64>)> {
+        self.move_cursor(cursor, |cursor, store| cursor.seek_fields(store, fields, mode))
+    }
+
     /// Whether the cursor is on no entry.
     pub fn is_at_end(&mut self, cursor: CursorId) -> bool {
         !self.with_cursor(cursor, |cursor, store| Ok(cursor.is_on_cell(store))).unwrap_or(false)
@@ -179,6 +231,15 @@ impl Btree {
         })
     }
 
+    /// Whether the keys of the tree are records to this cursor.
+    ///
+    /// # Errors
+    /// As [`Btree::has_integer_keys`].
+    pub fn has_records(&mut self, cursor: CursorId) -> Result<bool> {
+        self.has_integer_keys(cursor)?;
+        Ok(self.cursors.get(cursor)?.has_records())
+    }
+
     /// The integer key of the entry; 0 on no entry, and in byte-string trees.
     ///
     /// # Errors
@@ -186,12 +247,7 @@ impl Btree {
     #[inline]
     pub fn integer_key(&mut self, cursor: CursorId) -> Result<i64> {
         let (cursor, store) = self.settled(cursor)?;
-        if !cursor.is_on_cell(store) {
-            return Ok(0);
-        }
-        let level = cursor.level()?;
-        let node = store.node(level.page);
-        if node.kind().has_integer_keys() { node.integer_key(level.index) } else { Ok(0) }
+        cursor.integer_key(store)
     }
 
     /// Length of the key in bytes; the key itself in integer trees; 0 on no entry.
@@ -221,13 +277,7 @@ impl Btree {
     #[inline]
     pub fn payload_size(&mut self, cursor: CursorId) -> Result<u32> {
         let (cursor, store) = self.settled(cursor)?;
-        if !cursor.is_on_cell(store) {
-            return Ok(0);
-        }
-        match cursor.quick_payload(store) {
-            Some(payload) => Ok(payload.len() as u32),
-            None => Ok(cursor.cell(store)?.payload),
-        }
+        cursor.payload_size(store)
     }
 
     /// The integer key of the entry (0 in byte-string trees), and its payload, that is key (in
@@ -242,11 +292,7 @@ impl Btree {
         let (cursor, store) = self.settled(cursor)?;
         match cursor.quick_entry(store) {
             Some(entry) => Ok(Some(entry)),
-            None => {
-                let cell = cursor.cell(store)?;
-                let key = if cursor.kind(store)?.has_integer_keys() { cell.key } else { 0 };
-                Ok((cell.overflow == 0).then_some((key, cell.local)))
-            }
+            None => cursor.local_entry(store),
         }
     }
 
@@ -364,11 +410,12 @@ impl Btree {
         self.with_cursor(cursor, |cursor, store| cursor.overflow_pages(store, pages))
     }
 
-    /// All open cursors, the most recently opened first.
+    /// All open cursors of this connection, the most recently opened first.
     pub fn cursors(&self) -> Vec<CursorSummary> {
         let mut list: Vec<CursorSummary> = self
             .cursors
             .iter()
+            .filter(|(_, cursor)| cursor.owner == self.session.id)
             .map(|(id, cursor)| {
                 let level = cursor.path.last();
                 CursorSummary {
@@ -394,6 +441,18 @@ impl Cursor {
         let result = self.restore(store);
         store.pager.release(mark);
         result
+    }
+
+    /// [`Btree::first`], on the cursor itself.
+    pub(super) fn go_first(&mut self, store: &mut Store) -> Result<bool> {
+        let result = self.first(store);
+        self.settle(store, result)
+    }
+
+    /// [`Btree::last`], on the cursor itself.
+    pub(super) fn go_last(&mut self, store: &mut Store) -> Result<bool> {
+        let result = self.last(store);
+        self.settle(store, result)
     }
 
     /// After a failed move the cursor is on no entry.

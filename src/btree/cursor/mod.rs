@@ -9,19 +9,28 @@
 //! * C3: before a tree changes, every cursor on it but the one that changes it lets go of its path
 //!   and remembers its key instead ([`Position::Saved`]); nothing ever reads through a stale path.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
+use crate::format::record::KeyInfo;
 use crate::pager::PageRef;
 
 use super::node::NodeKind;
 use super::store::Store;
+use super::table_lock::SessionId;
 
 mod api;
+mod group;
+mod locked;
 mod payload;
+mod placed;
 mod position;
+mod records;
 mod seek;
 mod walk;
 
+pub use locked::LockedCursor;
 pub(super) use position::Position;
 
 /// Deepest tree that is followed, in pages from root to leaf.
@@ -50,6 +59,8 @@ pub(super) struct Level {
 /// An open cursor.
 #[derive(Debug)]
 pub(super) struct Cursor {
+    /// The connection that opened it.
+    pub(super) owner: SessionId,
     /// Root of its tree.
     pub(super) root: PageNumber,
     /// Opened for writing.
@@ -58,6 +69,10 @@ pub(super) struct Cursor {
     pub(super) position: Position,
     /// The entry inserted last went behind all others, so the next one is tried there first.
     pub(super) appending: bool,
+    /// What the keys of its index are; `None`: byte strings, or integers.
+    key_info: Option<Arc<KeyInfo>>,
+    /// A number that the callers keep here, see [`Btree::set_cached_rowid`](super::Btree).
+    cached_rowid: i64,
     /// The pages from the root on (invariants C1, C2).
     pub(super) path: Vec<Level>,
 }
@@ -67,11 +82,24 @@ impl Cursor {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the page cannot be a root; errors of the pager.
-    pub(super) fn open(store: &mut Store, root: PageNumber, writable: bool) -> Result<Cursor> {
+    pub(super) fn open(
+        store: &mut Store,
+        owner: SessionId,
+        root: PageNumber,
+        writable: bool,
+    ) -> Result<Cursor> {
         let mut path = Vec::new();
-        path.try_reserve_exact(DEPTH_MAX).map_err(|_| Error::NoMemory)?;
-        let mut cursor =
-            Cursor { root, writable, position: Position::Nowhere, appending: false, path };
+        crate::memory::reserve_exact(&mut path, DEPTH_MAX)?;
+        let mut cursor = Cursor {
+            owner,
+            root,
+            writable,
+            position: Position::Nowhere,
+            appending: false,
+            key_info: None,
+            cached_rowid: 0,
+            path,
+        };
         cursor.hold_root(store)?;
         Ok(cursor)
     }
@@ -153,7 +181,7 @@ impl Cursor {
     }
 }
 
-/// The open cursors of a connection, by slot; a [`CursorId`] is slot and serial number.
+/// The open cursors of a page cache, by slot; a [`CursorId`] is slot and serial number.
 #[derive(Debug, Default)]
 pub(super) struct CursorTable {
     slots: Vec<Option<(u32, Cursor)>>,
@@ -174,7 +202,7 @@ impl CursorTable {
     /// # Errors
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self) -> Result<()> {
-        self.slots.try_reserve(1).map_err(|_| Error::NoMemory)
+        crate::memory::reserve(&mut self.slots, 1)
     }
 
     /// Adds a cursor, in the room that was reserved.

@@ -65,9 +65,43 @@ impl Cursor {
     #[inline]
     pub(super) fn quick_entry<'s>(&self, store: &'s Store) -> Option<(i64, &'s [u8])> {
         match (&self.position, self.path.last()) {
-            (Position::OnEntry, Some(level)) => store.node(level.page).quick_entry(level.index),
+            (Position::OnEntry, Some(level)) => {
+                let node = store.node(level.page);
+                node.quick_entry(level.index).map(|entry| (entry.key, node.payload_of(entry)))
+            }
             _ => None,
         }
+    }
+
+    /// The integer key of the entry; 0 on no entry, and in byte-string trees.
+    #[inline]
+    pub(super) fn integer_key(&self, store: &Store) -> Result<i64> {
+        if !self.is_on_cell(store) {
+            return Ok(0);
+        }
+        let level = self.level()?;
+        let node = store.node(level.page);
+        if node.kind().has_integer_keys() { node.integer_key(level.index) } else { Ok(0) }
+    }
+
+    /// Bytes of payload of the entry; 0 on no entry.
+    #[inline]
+    pub(super) fn payload_size(&self, store: &Store) -> Result<u32> {
+        if !self.is_on_cell(store) {
+            return Ok(0);
+        }
+        match self.quick_payload(store) {
+            Some(payload) => Ok(payload.len() as u32),
+            None => Ok(self.cell(store)?.payload),
+        }
+    }
+
+    /// What [`Btree::local_entry`](crate::btree::Btree::local_entry) tells, of any entry.
+    #[inline(never)]
+    pub(super) fn local_entry<'s>(&self, store: &'s Store) -> Result<Option<(i64, &'s [u8])>> {
+        let cell = self.cell(store)?;
+        let key = if self.kind(store)?.has_integer_keys() { cell.key } else { 0 };
+        Ok((cell.overflow == 0).then_some((key, cell.local)))
     }
 
     /// Whether the cursor is on a divider, a copy of a key that is no entry: parked on the root
@@ -130,7 +164,7 @@ impl Cursor {
             self.check_payload_fits(store)?;
         }
         let mut out = Vec::new();
-        out.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut out, size)?;
         out.extend_from_slice(self.local_part(store, part)?);
         let on_page = out.len();
         if on_page < size {

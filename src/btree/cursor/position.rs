@@ -71,9 +71,13 @@ impl SavedKey {
 }
 
 impl Cursor {
-    /// Gives up the path and remembers the key instead (C3). A cursor that cannot remember it
-    /// becomes unusable: it must not come back to another entry.
-    pub(in crate::btree) fn save(&mut self, store: &mut Store) {
+    /// Gives up the path and remembers the key instead (C3). A cursor whose entry is damaged
+    /// becomes unusable: it must not come back to another one.
+    ///
+    /// # Errors
+    /// Those of the pager and [`Error::NoMemory`]; the cursor is as it was, and the change that it
+    /// was to be saved for must not be made.
+    pub(in crate::btree) fn save(&mut self, store: &mut Store) -> Result<()> {
         let on_entry = match self.position {
             Position::OnEntry => true,
             Position::Parked => self.is_on_cell(store) && !self.is_on_divider(store),
@@ -82,7 +86,7 @@ impl Cursor {
         };
         if !on_entry {
             self.truncate(store, 1);
-            return;
+            return Ok(());
         }
         let beside = match self.position {
             Position::Beside(side) => Some(side),
@@ -90,9 +94,11 @@ impl Cursor {
         };
         self.position = match self.saved_key(store) {
             Ok(key) => Position::Saved { key, beside },
-            Err(error) => Position::Fault(error),
+            Err(error @ Error::Corrupt { .. }) => Position::Fault(error),
+            Err(error) => return Err(error),
         };
         self.truncate(store, 1);
+        Ok(())
     }
 
     /// The key of the cell the cursor is on.

@@ -5,6 +5,7 @@
 //! long as no probe of this search has hit a larger key.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::pager::PageRef;
@@ -23,6 +24,9 @@ impl Cursor {
     /// [`Error::Corrupt`] and errors of the pager leave it on no entry.
     pub(in crate::btree) fn seek(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
         self.check_key(store, key)?;
+        if self.has_records() {
+            return self.seek_record(store, key);
+        }
         if let (Key::Integer(wanted), Position::OnEntry) = (key, &self.position)
             && let Some(found) = self.seek_shortcut(store, wanted)?
         {
@@ -51,6 +55,9 @@ impl Cursor {
     ) -> Result<Ordering> {
         if self.appending {
             self.check_key(store, key)?;
+            if self.has_records() {
+                return self.seek_record_to_append(store, key);
+            }
             match self.seek_end(store, key) {
                 Ok(true) => return Ok(Ordering::Less),
                 Ok(false) => {}
@@ -61,8 +68,13 @@ impl Cursor {
             }
         }
         let found = self.seek(store, key)?;
-        self.appending = found.is_lt() && self.is_on_last(store);
+        self.note_insert_place(store, found);
         Ok(found)
+    }
+
+    /// Remembers for the next insert whether the search for this one has ended behind all entries.
+    pub(super) fn note_insert_place(&mut self, store: &Store, found: Ordering) {
+        self.appending = found.is_lt() && self.is_on_last(store);
     }
 
     /// Goes to the last entry; tells whether it is smaller than `key`.
@@ -78,7 +90,7 @@ impl Cursor {
     }
 
     /// Whether the cursor can be used to search for this key.
-    fn check_key(&mut self, store: &mut Store, key: Key<'_>) -> Result<()> {
+    pub(super) fn check_key(&mut self, store: &mut Store, key: Key<'_>) -> Result<()> {
         if let Position::Fault(error) = self.position {
             return Err(error);
         }
@@ -102,7 +114,7 @@ impl Cursor {
             return Ok(None);
         }
         let here = match node.quick_entry(level.index) {
-            Some((key, _)) => key,
+            Some(entry) => entry.key,
             None => node.integer_key(level.index)?,
         };
         match here.cmp(&wanted) {
@@ -112,8 +124,8 @@ impl Cursor {
                 if here.checked_add(1) != Some(wanted) {
                     return Ok(None);
                 }
-                let Some((next, _)) = node.quick_entry(level.index + 1) else { return Ok(None) };
-                if next != wanted {
+                let Some(next) = node.quick_entry(level.index + 1) else { return Ok(None) };
+                if next.key != wanted {
                     return Ok(None);
                 }
                 self.settle_on(level.index + 1);
@@ -242,7 +254,7 @@ impl Cursor {
 
     /// Ends the search on the cell probed last, or goes down left of cell `low`.
     #[inline]
-    fn settle_or_descend(
+    pub(super) fn settle_or_descend(
         &mut self,
         store: &mut Store,
         arrived: bool,
@@ -283,7 +295,12 @@ impl Store {
     /// Compares the byte-string key of cell `index` with `wanted`, reading overflow pages only if
     /// the bytes on the page do not decide.
     #[inline]
-    fn compare_key(&mut self, page: PageRef, index: usize, wanted: &[u8]) -> Result<Ordering> {
+    pub(super) fn compare_key(
+        &mut self,
+        page: PageRef,
+        index: usize,
+        wanted: &[u8],
+    ) -> Result<Ordering> {
         let node = self.node(page);
         if let Some(key) = node.quick_payload(index).filter(|_| !node.kind().has_data()) {
             return Ok(key.cmp(wanted));
@@ -315,21 +332,15 @@ impl Store {
     /// Compares the rest of a key, `size` bytes on the chain at `first`, with `wanted`.
     #[cold]
     fn compare_overflow(&mut self, first: u32, size: usize, wanted: &[u8]) -> Result<Ordering> {
-        let first = self.checked_number(first)?;
-        let mark = self.pager.mark();
-        let mut offset = 0;
-        let mut buffer = [0u8; 1024];
-        let common = size.min(wanted.len());
-        while offset < common {
-            let length = buffer.len().min(common - offset);
-            let piece = &mut buffer[..length];
-            self.read_overflow(first, offset, piece)?;
-            self.pager.release(mark);
-            match piece[..].cmp(&wanted[offset..offset + length]) {
-                Ordering::Equal => offset += length,
-                decided => return Ok(decided),
-            }
-        }
-        Ok(size.cmp(&wanted.len()))
+        let mut rest = wanted;
+        let decided = self.visit_overflow(first, size.min(wanted.len()), |piece| {
+            let (ours, theirs) = rest.split_at_checked(piece.len()).unwrap_or((rest, &[]));
+            rest = theirs;
+            Ok(match piece.cmp(ours) {
+                Ordering::Equal => ControlFlow::Continue(()),
+                decided => ControlFlow::Break(decided),
+            })
+        })?;
+        Ok(decided.unwrap_or_else(|| size.cmp(&wanted.len())))
     }
 }

@@ -190,8 +190,6 @@ fn quick_integer_key(start: &Start, layout: Layout) -> Option<i64> {
 /// What most cells come down to; all of the payload is local.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QuickExtent {
-    /// Where the key stands, an integer or a length.
-    key: usize,
     /// Bytes ahead of the payload.
     pub(super) header: usize,
     /// Bytes of payload.
@@ -217,7 +215,6 @@ pub(super) fn quick_extent(
     let start: &Start = bytes.first_chunk()?;
     let mut at = usize::from(layout.child);
     let mut payload = 0;
-    let length = at;
     if layout.data || !layout.integer {
         let word = word_at(start, at);
         let (first, second) = (word as usize & 0xff, (word >> 8) as usize & 0xff);
@@ -229,7 +226,6 @@ pub(super) fn quick_extent(
             return None;
         };
     }
-    let key = if layout.integer { at } else { length };
     if layout.integer {
         let ends = ends(word_at(start, at));
         if ends == 0 {
@@ -241,52 +237,100 @@ pub(super) fn quick_extent(
     }
     let max = if layout.table_leaf { format.max_leaf } else { format.max_local };
     let fits = payload <= max && payload <= bytes.len() - at;
-    fits.then_some(QuickExtent { key, header: at, payload })
+    fits.then_some(QuickExtent { header: at, payload })
 }
 
-/// Key and payload of a cell such as [`quick_extent`] takes; the key is 0 in byte-string trees.
+/// A cell of the usual sort on the leaf of a table or an index: a payload length of up to two
+/// bytes, an integer key of up to four, all of it on the page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QuickEntry {
+    /// The integer key; 0 in byte-string trees.
+    pub(crate) key: i64,
+    /// Where the payload begins on the page.
+    start: u32,
+    /// Where it ends, at or before the end of the usable part.
+    end: u32,
+}
+
+impl QuickEntry {
+    /// No entry: none ends where its page begins.
+    pub(crate) const UNKNOWN: QuickEntry = QuickEntry { key: 0, start: 0, end: 0 };
+
+    /// Whether this is no entry.
+    #[inline(always)]
+    pub(crate) fn is_unknown(self) -> bool {
+        self.end == 0
+    }
+
+    /// Bytes of payload.
+    #[inline(always)]
+    pub(crate) fn payload_size(self) -> u32 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// The payload on the page that the entry was found on.
+    #[inline(always)]
+    pub(crate) fn payload(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// The leaf cell of a table at `at`, if it is of the usual sort.
 ///
 /// A scan meets integers of one length for long: branches on it are cheaper here than in a search.
-#[inline]
-pub(super) fn quick_entry<'a>(
-    bytes: &'a [u8],
-    layout: Layout,
-    format: &PageFormat,
-) -> Option<(i64, &'a [u8])> {
-    let (size, at) = if layout == Layout::TABLE_LEAF || layout == Layout::INDEX_LEAF {
-        short_varint(bytes, 0)?
+#[inline(always)]
+pub(super) fn quick_row(bytes: &[u8], at: usize, format: &PageFormat) -> Option<QuickEntry> {
+    let word = u64::from_le_bytes(bytes.get(at..at.wrapping_add(8))?.try_into().ok()?);
+    let (size, length) = short_length(word)?;
+    let word = word >> (8 * length);
+    let group = |byte: u32| (word >> (8 * byte) & 0x7f) as i64;
+    let (key, length) = if word & 0x80 == 0 {
+        (group(0), length + 1)
+    } else if word & 0x8000 == 0 {
+        (group(0) << 7 | group(1), length + 2)
+    } else if word & 0x80_0000 == 0 {
+        (group(0) << 14 | group(1) << 7 | group(2), length + 3)
+    } else if word & 0x8000_0000 == 0 {
+        (group(0) << 21 | group(1) << 14 | group(2) << 7 | group(3), length + 4)
     } else {
-        let extent = quick_extent(bytes, layout, format)?;
-        let key = if layout.integer { varint_at(bytes, extent.key).ok()?.0 } else { 0 };
-        return Some((key as i64, bytes.get(extent.header..extent.end())?));
-    };
-    let (key, at, max) = match layout.integer {
-        true => short_varint(bytes, at).map(|(key, end)| (key, end, format.max_leaf))?,
-        false => (0, at, format.max_local),
-    };
-    let size = size as usize;
-    if size > max {
         return None;
-    }
-    Some((i64::from(key), bytes.get(at..at + size)?))
+    };
+    quick_local(key, at.wrapping_add(length), size, format.max_leaf, format)
 }
 
-/// The varint at `at` if it takes up to four bytes, and where it ends.
-#[inline]
-fn short_varint(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let &[a, b, c, d] = bytes.get(at..).and_then(<[u8]>::first_chunk)?;
-    let group = |byte: u8| u32::from(byte & 0x7f);
-    if a < 0x80 {
-        Some((u32::from(a), at + 1))
-    } else if b < 0x80 {
-        Some((group(a) << 7 | u32::from(b), at + 2))
-    } else if c < 0x80 {
-        Some((group(a) << 14 | group(b) << 7 | u32::from(c), at + 3))
-    } else if d < 0x80 {
-        Some((group(a) << 21 | group(b) << 14 | group(c) << 7 | u32::from(d), at + 4))
+/// The leaf cell of an index at `at`, in the same way.
+#[inline(always)]
+pub(super) fn quick_record(bytes: &[u8], at: usize, format: &PageFormat) -> Option<QuickEntry> {
+    let word = u16::from_le_bytes(bytes.get(at..at.wrapping_add(2))?.try_into().ok()?);
+    let (size, length) = short_length(u64::from(word))?;
+    quick_local(0, at.wrapping_add(length), size, format.max_local, format)
+}
+
+/// A length of one or two bytes at the low end of `word`, and how many they are.
+#[inline(always)]
+fn short_length(word: u64) -> Option<(usize, usize)> {
+    if word & 0x80 == 0 {
+        Some(((word & 0x7f) as usize, 1))
+    } else if word & 0x8000 == 0 {
+        Some((((word & 0x7f) << 7 | word >> 8 & 0x7f) as usize, 2))
     } else {
         None
     }
+}
+
+/// The entry with `size` bytes of payload at `start`, if they may be local as a whole and are on
+/// the page.
+#[inline(always)]
+fn quick_local(
+    key: i64,
+    start: usize,
+    size: usize,
+    max: usize,
+    format: &PageFormat,
+) -> Option<QuickEntry> {
+    let end = start.wrapping_add(size);
+    let fits = size <= max && end <= format.usable;
+    fits.then_some(QuickEntry { key, start: start as u32, end: end as u32 })
 }
 
 /// The bytes that the cell at the start of `bytes` takes.

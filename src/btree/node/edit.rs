@@ -168,6 +168,23 @@ impl NodeMut<'_> {
         Ok(())
     }
 
+    /// Overwrites a part of the payload of cell `index` of the body that is on the page, from byte
+    /// `offset` of the payload on. It must not be a part of the key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the cell does not lie within the content area.
+    pub(crate) fn overwrite_payload(
+        &mut self,
+        index: usize,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let at = self.node().cell_position(index)?;
+        let header = self.node().cell(index)?.header;
+        slice_mut(self.bytes, at + header + offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
     /// Replaces the child pointer of cell `index` (parked ones counted; `total_count()`: the
     /// right child).
     ///
@@ -243,11 +260,11 @@ impl NodeInfo {
             return Err(Error::corrupt("no such place on the page"));
         }
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut bytes, size)?;
         bytes.extend_from_slice(cell);
         bytes.resize(size, 0);
         let place = self.parked.partition_point(|parked| parked.index < index);
-        self.parked.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(&mut self.parked, 1)?;
         for parked in self.parked.iter_mut().skip(place) {
             parked.index += 1;
         }

@@ -16,7 +16,8 @@ impl NodeKind {
     pub(crate) const TABLE_LEAF: NodeKind = NodeKind(0x0d);
     /// Leaf of the historic kind with integer keys and data on all pages.
     pub(crate) const INTEGER_LEAF: NodeKind = NodeKind(0x09);
-
+    /// Leaf of an index.
+    pub(crate) const INDEX_LEAF: NodeKind = NodeKind(0x0a);
     /// Interior page of an index: byte-string keys without data.
     pub(crate) const INDEX_INTERIOR: NodeKind = NodeKind(0x02);
 

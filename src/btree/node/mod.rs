@@ -45,7 +45,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cell::{Cell, SIZE_MIN};
+pub(crate) use cell::{Cell, QuickEntry, SIZE_MIN};
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
@@ -324,16 +324,24 @@ impl<'a> Node<'a> {
         room.get(extent.header..extent.end())
     }
 
-    /// Key and payload of cell `index` of the body, for cells as [`Node::quick_payload`] takes
-    /// them; the key is 0 in byte-string trees.
-    #[inline]
-    pub(crate) fn quick_entry(&self, index: usize) -> Option<(i64, &'a [u8])> {
+    /// Cell `index` of the body, if it is of the usual sort and on the leaf of a table or an index.
+    #[inline(always)]
+    pub(crate) fn quick_entry(&self, index: usize) -> Option<QuickEntry> {
         let at = self.cell_position(index).ok()?;
         if at < self.info.content as usize {
             return None;
         }
-        let room = self.bytes.get(at..self.format.usable)?;
-        cell::quick_entry(room, self.info.layout, self.format)
+        match self.info.kind {
+            NodeKind::TABLE_LEAF => cell::quick_row(self.bytes, at, self.format),
+            NodeKind::INDEX_LEAF => cell::quick_record(self.bytes, at, self.format),
+            _ => None,
+        }
+    }
+
+    /// The payload of an entry that [`Node::quick_entry`] has found on this page.
+    #[inline(always)]
+    pub(crate) fn payload_of(&self, entry: QuickEntry) -> &'a [u8] {
+        entry.payload(self.bytes)
     }
 
     /// Copies the cells to the end of `bytes`, parked ones included, and lists in `cells` where
@@ -345,8 +353,8 @@ impl<'a> Node<'a> {
     pub(crate) fn gather(&self, bytes: &mut Vec<u8>, cells: &mut Vec<Span>) -> Result<()> {
         let content = (self.info.content as usize).min(self.format.usable);
         let body = self.bytes.get(content..self.format.usable).unwrap_or_default();
-        bytes.try_reserve(body.len()).map_err(|_| Error::NoMemory)?;
-        cells.try_reserve(self.total_count()).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(bytes, body.len())?;
+        crate::memory::reserve(cells, self.total_count())?;
         // Added to a position on the page, this gives the position in `bytes`.
         let base = bytes.len().wrapping_sub(content);
         bytes.extend_from_slice(body);
@@ -358,7 +366,7 @@ impl<'a> Node<'a> {
             layout => self.list_cells(layout, base, cells)?,
         }
         for parked in &self.info.parked {
-            bytes.try_reserve(parked.bytes.len()).map_err(|_| Error::NoMemory)?;
+            crate::memory::reserve(bytes, parked.bytes.len())?;
             let span = Span { start: bytes.len() as u32, size: parked.bytes.len() as u32 };
             bytes.extend_from_slice(&parked.bytes);
             cells.insert((first + parked.index).min(cells.len()), span);

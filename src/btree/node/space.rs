@@ -215,7 +215,7 @@ impl NodeMut<'_> {
         let usable = self.format.usable;
         let from = usize::from(self.info.pointers);
         let mut saved = Vec::new();
-        saved.try_reserve_exact(usable - from).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve_exact(&mut saved, usable - from)?;
         saved.extend_from_slice(slice(self.bytes, from, usable - from)?);
         let packed = self.pack(&saved, content);
         if packed.is_err() {

@@ -117,7 +117,8 @@ impl Sheet {
                 assert_eq!((payload, cell.overflow), (cell.local, 0));
             }
             if let Some(entry) = node.quick_entry(index) {
-                assert_eq!((entry, cell.overflow), ((key, cell.local), 0));
+                let quick = (entry.key, node.payload_of(entry), entry.payload_size());
+                assert_eq!((quick, cell.overflow), ((key, cell.local, cell.payload), 0));
             }
             if let Some(&head) = heads.get(index) {
                 assert_eq!(head, head_of_integer(key));

@@ -200,3 +200,21 @@ fn a_refused_commit_can_be_tried_again() {
         assert_sound(&mut db);
     }
 }
+
+/// The choice between full and incremental vacuum survives the rollback of the transaction that
+/// was to store it.
+#[test]
+fn the_choice_of_vacuum_survives_a_rollback() {
+    use crate::btree::TransactionKind;
+    let mut db = database(512, AutoVacuum::Full);
+    db.commit().unwrap();
+    for _ in 0..2 {
+        db.set_auto_vacuum(AutoVacuum::Incremental).unwrap();
+        db.begin(TransactionKind::Write).unwrap();
+        db.rollback().unwrap();
+        assert_eq!(db.auto_vacuum(), AutoVacuum::Incremental);
+    }
+    db.begin(TransactionKind::Write).unwrap();
+    db.commit().unwrap();
+    assert_eq!(db.meta(7).unwrap(), 1);
+}

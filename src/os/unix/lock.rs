@@ -274,6 +274,15 @@ impl SystemLocks for Ranges {
         self.acquire(RangeLock::Write, SHARED, SHARED_LENGTH)
     }
 
+    /// Recovery becomes exclusive without the reserved byte, so that is taken first; nobody can
+    /// hold it, since that takes a shared lock.
+    fn release_to_reserved(&self) -> Result<()> {
+        self.acquire(RangeLock::Write, RESERVED, 1)?;
+        sys::set_lock(self.file, RangeLock::Read, self.offset + SHARED, SHARED_LENGTH)
+            .map_err(|errno| lock_error(errno, IoCall::Unlock))?;
+        self.release(self.offset + PENDING, 1)
+    }
+
     fn release_to_shared(&self) -> Result<()> {
         sys::set_lock(self.file, RangeLock::Read, self.offset + SHARED, SHARED_LENGTH)
             .map_err(|errno| lock_error(errno, IoCall::Unlock))?;

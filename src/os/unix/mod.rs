@@ -17,6 +17,7 @@ use file::UnixFile;
 use lock::LockedFile;
 use sys::{Descriptor, Errno};
 
+pub(super) use sys::Home;
 #[cfg(test)]
 pub(super) use sys::in_child;
 

@@ -10,6 +10,8 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// An error number of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,6 +269,41 @@ pub(super) fn random() -> Option<u32> {
     let count =
         retry(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }).ok()?;
     (count == bytes.len()).then(|| u32::from_ne_bytes(bytes))
+}
+
+/// The process in which the value was made. To ask whether it is still that one costs a look into
+/// memory: the system tells of forks, and only where it does not it is asked each time.
+#[derive(Debug)]
+pub(in super::super) struct Home {
+    forks: u32,
+    /// Its number, if nobody tells of forks.
+    process: Option<u32>,
+}
+
+/// Forks on the way from the first process to this one.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Runs in a child before `fork` returns there.
+extern "C" fn note_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Home {
+    /// This process.
+    pub(in super::super) fn new() -> Home {
+        static IS_TOLD: OnceLock<bool> = OnceLock::new();
+        // SAFETY: the handler lives as long as the process and touches one atomic only.
+        let is_told =
+            || unsafe { libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0 };
+        let process = (!IS_TOLD.get_or_init(is_told)).then(std::process::id);
+        Home { forks: FORKS.load(Ordering::Relaxed), process }
+    }
+
+    /// Whether this is that process, and not one forked from it.
+    pub(in super::super) fn is_here(&self) -> bool {
+        FORKS.load(Ordering::Relaxed) == self.forks
+            && self.process.is_none_or(|process| process == std::process::id())
+    }
 }
 
 /// Runs `body` in a forked child, which exits with its answer like any process, exit handlers

@@ -15,7 +15,7 @@ use super::entry::{Entry, FileId, HandleId, Op, Progress, Role, Ticket};
 use super::forego;
 use super::groups::GroupId;
 use super::locks::{FileLocks, Slot};
-use super::settings::Coalesce;
+use super::rules::{Rule, Rules};
 use super::state::{Identity, State};
 use super::sync::Mutex;
 use crate::error::{Error, Result};
@@ -139,7 +139,7 @@ pub(super) fn waits_for_reader(state: &State) -> bool {
 }
 
 /// Takes the head in hand, with what may go along. `None` if the queue is empty.
-pub(super) fn take(state: &mut State, coalesce: Coalesce) -> Option<Batch> {
+pub(super) fn take(state: &mut State, rules: Rules) -> Option<Batch> {
     state.queue.trim();
     let head = state.queue.entries().front()?;
     let mut batch = Batch {
@@ -153,13 +153,13 @@ pub(super) fn take(state: &mut State, coalesce: Coalesce) -> Option<Batch> {
         work: Work::Nothing,
     };
     batch.work = match &head.op {
-        op if coalesce == Coalesce::Full && forego::is_invisible(state, head.file, op) => {
+        op if rules.allow(Rule::Invisible) && forego::is_invisible(state, head.file, op) => {
             Work::Foregone
         }
-        Op::Write { .. } => take_write(state, &batch, coalesce),
+        Op::Write { .. } => take_write(state, &batch, rules),
         op => {
             let op = op.clone();
-            take_other(state, &batch, op, coalesce)
+            take_other(state, &batch, op, rules)
         }
     };
     if let Work::Write { plan, .. } = &batch.work {
@@ -188,17 +188,21 @@ fn path_of(state: &State, entry: &Entry) -> Option<PathBuf> {
     state.files.get(&entry.file?)?.path.clone()
 }
 
-fn take_write(state: &State, batch: &Batch, coalesce: Coalesce) -> Work {
+fn take_write(state: &State, batch: &Batch, rules: Rules) -> Work {
     let entries = state.queue.entries();
     let members = match batch.file.and_then(|id| state.files.get(&id)) {
-        Some(file) if coalesce != Coalesce::Off => {
-            coalesce::run(entries, file.role, |group| state.groups.find(group))
+        Some(file) => {
+            let sorts = file.role != Role::Log && rules.allow(Rule::Sort);
+            match coalesce::Run::of(sorts, rules.allow(Rule::Join)) {
+                Some(kind) => coalesce::run(entries, kind, |group| state.groups.find(group)),
+                None => vec![0],
+            }
         }
-        _ => vec![0],
+        None => vec![0],
     };
-    let covered = match coalesce {
-        Coalesce::Full => forego::covered(state, &members),
-        Coalesce::Off | Coalesce::Safe => Vec::new(),
+    let covered = match rules.allow(Rule::Cover) {
+        true => forego::covered(state, &members),
+        false => Vec::new(),
     };
     let writes = members.iter().filter_map(|&index| entries.get(index));
     let plan = coalesce::plan(writes, &covered);
@@ -208,7 +212,7 @@ fn take_write(state: &State, batch: &Batch, coalesce: Coalesce) -> Work {
     }
 }
 
-fn take_other(state: &mut State, batch: &Batch, op: Op, coalesce: Coalesce) -> Work {
+fn take_other(state: &mut State, batch: &Batch, op: Op, rules: Rules) -> Work {
     match op {
         Op::Delete { path, sync_directory, base } => {
             return Work::Delete { path, sync_directory, base };
@@ -221,10 +225,10 @@ fn take_other(state: &mut State, batch: &Batch, op: Op, coalesce: Coalesce) -> W
         _ => {}
     }
     if let Op::Sync(kind) = op {
-        return take_sync(state, batch, kind, coalesce);
+        return take_sync(state, batch, kind, rules);
     }
-    let stillborn = match (&op, coalesce) {
-        (Op::OpenExclusive { .. }, Coalesce::Full) => forego::stillborn(state),
+    let stillborn = match (&op, rules.allow(Rule::Stillborn)) {
+        (Op::OpenExclusive { .. }, true) => forego::stillborn(state),
         _ => Vec::new(),
     };
     let Some(handle) = batch.handle.and_then(|id| state.handles.get_mut(&id)) else {
@@ -257,14 +261,14 @@ fn take_other(state: &mut State, batch: &Batch, op: Op, coalesce: Coalesce) -> W
     }
 }
 
-fn take_sync(state: &mut State, batch: &Batch, kind: SyncKind, coalesce: Coalesce) -> Work {
+fn take_sync(state: &mut State, batch: &Batch, kind: SyncKind, rules: Rules) -> Work {
     let Some(handle) = batch.handle.and_then(|id| state.handles.get_mut(&id)) else {
         return Work::Nothing;
     };
     let kind = if handle.full_sync { SyncKind::Full } else { kind };
     let slot = Arc::clone(&handle.writer);
     let directory = handle.directory.take();
-    let skips = coalesce != Coalesce::Off
+    let skips = rules.allow(Rule::SkipSync)
         && directory.is_none()
         && batch.file.is_some_and(|file| is_synced(state, file, kind));
     if skips { Work::SkippedSync } else { Work::Sync { slot, kind, directory } }

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use super::super::pending::{Overlay, Piece, Position};
-use super::entry::{Entry, Op, Progress, Role};
+use super::entry::{Entry, Op, Progress};
 use super::groups::GroupId;
 
 /// Bytes of one run, at most (but for a single larger write).
@@ -25,10 +25,27 @@ const RUN_WRITES_MAX: usize = 1024;
 /// Entries that are looked at for one run, those of other groups included.
 const SCAN_MAX: usize = 8192;
 
-/// The indexes of the run that begins at the head, which is a write. `role` is that of its file.
+/// What a run consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    /// Writes that continue one another (L1).
+    Contiguous,
+    /// Any writes (L2, L3).
+    Sorted,
+}
+
+impl Run {
+    /// The widest kind that is allowed.
+    pub(super) fn of(sorts: bool, joins: bool) -> Option<Run> {
+        let contiguous = joins.then_some(Run::Contiguous);
+        if sorts { Some(Run::Sorted) } else { contiguous }
+    }
+}
+
+/// The indexes of the run that begins at the head, which is a write.
 pub(super) fn run(
     entries: &VecDeque<Entry>,
-    role: Role,
+    kind: Run,
     group_of: impl Fn(GroupId) -> GroupId,
 ) -> Vec<usize> {
     let mut members = Vec::new();
@@ -47,7 +64,7 @@ pub(super) fn run(
             continue;
         }
         let Some(range) = entry.op.range().filter(|_| entry.file == head.file) else { break };
-        if role == Role::Log && range.start != end {
+        if kind == Run::Contiguous && range.start != end {
             break;
         }
         bytes += entry.op.payload();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::failure::ErrorReport;
 use super::flush::ExitReport;
+use super::rules::Rule;
 use super::settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit, Settings};
 use super::shared::{Shared, Trace};
 use super::state::State;
@@ -223,6 +224,12 @@ impl WriteBehind {
         before
     }
 
+    /// Whether this process was forked from the one that the queue belongs to. It has a copy of
+    /// the queue, which nobody works on.
+    pub fn is_forked(&self) -> bool {
+        self.shared.is_forked()
+    }
+
     /// Sets who is told of every event; see [`Trace`].
     pub fn set_trace(&self, trace: Option<Trace>) {
         if !self.shared.is_forked() {
@@ -364,6 +371,12 @@ impl WriteBehind {
     pub fn fail_copy_after(&self, successes: Option<u32>) {
         let left = successes.map_or(-1, i64::from);
         self.shared.copies_left.store(left, Relaxed);
+    }
+
+    /// Follows one rule of joining and leaving out by itself, whatever is set; `None`: no more.
+    #[doc(hidden)]
+    pub fn follow_only(&self, rule: Option<Rule>) {
+        self.set(|settings| settings.only_rule = rule);
     }
 
     /// Breaks a rule in what is queued; nothing may be read from it afterwards.

@@ -375,10 +375,13 @@ impl Drop for WriteBehindFile {
         let mut state = self.shared.state();
         let _ = locks.lower(self.id.handle, LockLevel::None);
         locks.unlock_queued(self.id.handle);
+        let path = self.path(&state);
         let on_close = self.close(&mut state);
         drop(locks);
         drop(state);
         self.shared.work.notify_one();
+        let path = path.as_deref().unwrap_or(Path::new("(temporary)"));
+        self.shared.trace(|| push_line("CLOSE", Some(path), 0));
         if let Some((group, durable)) = on_close {
             let state = self.shared.state();
             // Errors are latched and in the history: closing itself has no way to report them.

@@ -134,6 +134,10 @@ impl SystemLocks for RealLock<'_> {
         self.at_least(LockLevel::Exclusive)
     }
 
+    fn release_to_reserved(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn release_to_shared(&self) -> Result<()> {
         Ok(())
     }
@@ -243,7 +247,7 @@ impl FileLocks {
     /// changes of this handle: then it must not before these are done.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a level above `Shared`.
+    /// As [`File::unlock`].
     pub(super) fn lower(&mut self, handle: HandleId, wanted: LockLevel) -> Result<bool> {
         let Some(lock) = self.handles.get_mut(&handle) else { return Ok(false) };
         self.visible.lower(&mut lock.visible, wanted, &NoSystem)?;
@@ -284,7 +288,7 @@ impl FileLocks {
         self.holder.as_ref().is_some_and(|holder| Arc::ptr_eq(&holder.slot, slot))
     }
 
-    /// Lowers the real lock to the strongest held level, as far as a lock can be lowered.
+    /// Lowers the real lock to the strongest held level; `Pending` counts as `Exclusive`.
     ///
     /// # Errors
     /// As [`File::unlock`].
@@ -294,7 +298,7 @@ impl FileLocks {
         }
         let target = self.handles.values().map(HandleLock::held).max();
         let target = target.unwrap_or(LockLevel::None);
-        if target > LockLevel::Shared || target >= self.real {
+        if target > LockLevel::Reserved || target >= self.real {
             return Ok(());
         }
         self.set_real(target);

@@ -15,6 +15,7 @@
 //! | `vfs`, `file` | the two contracts of the OS layer, met through the queue |
 //! | `entry`, `queue` | operations, and their order |
 //! | `state`, `groups` | the books: files, names, ordering groups, latched errors |
+//! | `rules` | what may be done to the order of the queue, and what must not |
 //! | `batch`, `coalesce`, `forego` | taking the head of the queue, with what goes along or need not be done |
 //! | `perform`, `finish`, `failure` | doing it, and the books afterwards |
 //! | `writer`, `flush` | the thread, and those who work or wait in its place |
@@ -41,6 +42,7 @@ mod groups;
 mod locks;
 mod perform;
 mod queue;
+mod rules;
 mod settings;
 mod shared;
 mod state;
@@ -54,6 +56,8 @@ pub use failure::ErrorReport;
 pub use flush::ExitReport;
 #[doc(hidden)]
 pub use forbidden::Forbidden;
+#[doc(hidden)]
+pub use rules::Rule;
 pub use settings::{Coalesce, Durability, Halt, LimitPolicy, OnExit};
 pub use shared::Trace;
 pub use stats::Statistics;

@@ -81,9 +81,10 @@ impl Batch {
         use_file(slot, |file| match call.pieces.as_slice() {
             [piece] => file.write_at(piece.bytes(), call.offset),
             pieces => {
-                let pieces: Vec<IoSlice<'_>> =
-                    pieces.iter().map(|piece| IoSlice::new(piece.bytes())).collect();
-                file.write_vectored_at(&pieces, call.offset)
+                let mut slices = Vec::new();
+                crate::memory::reserve_exact(&mut slices, pieces.len())?;
+                slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.bytes())));
+                file.write_vectored_at(&slices, call.offset)
             }
         })
     }

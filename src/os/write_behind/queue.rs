@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 
 use super::super::pending::Position;
 use super::entry::{Entry, Progress};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -28,7 +29,8 @@ impl Queue {
     /// # Errors
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self, reserved: usize) -> Result<()> {
-        self.entries.try_reserve(reserved.saturating_add(1)).map_err(|_| Error::NoMemory)
+        memory::admit()?; // For what an entry holds and what is noted about it.
+        memory::reserve(&mut self.entries, reserved.saturating_add(1))
     }
 
     /// The position that the next entry will have.

@@ -1,5 +1,7 @@
 //! What can be set, and the defaults.
 
+use super::rules::{Rule, Rules};
+
 /// When the writer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Halt {
@@ -71,6 +73,8 @@ pub(super) struct Settings {
     pub(super) lock_files: bool,
     pub(super) two_handles: bool,
     pub(super) coalesce: Coalesce,
+    /// For tests: this rule by itself, whatever `coalesce` says.
+    pub(super) only_rule: Option<Rule>,
     /// 0: nothing is held back.
     pub(super) max_lag_ms: u64,
     /// 0: a real lock is never given up in between.
@@ -90,11 +94,19 @@ impl Default for Settings {
             lock_files: true,
             two_handles: true,
             coalesce: Coalesce::default(),
+            only_rule: None,
             max_lag_ms: 0,
             max_hold_ms: 0,
             on_exit: OnExit::default(),
             exit_timeout_ms: 10_000,
             on_close: Durability::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The rules of joining and leaving out that are in force.
+    pub(super) fn rules(&self) -> Rules {
+        Rules::new(self.coalesce, self.only_rule)
     }
 }

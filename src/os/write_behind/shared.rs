@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::{Arc, OnceLock};
 
+use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Is told of every event, one line each, without the thread that it happened in.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -23,7 +25,7 @@ pub(super) struct Shared {
     /// Something for everybody else to notice: an operation is over, or a role changed hands.
     pub(super) progress: Condvar,
     /// The process that the queue belongs to; a forked child has a copy that nobody works on.
-    process: u32,
+    home: Home,
     is_traced: AtomicBool,
     trace: Mutex<Option<Trace>>,
     /// Events are told while this is not 0.
@@ -47,7 +49,7 @@ impl Shared {
             state: Mutex::new(State::new()),
             work: Condvar::new(),
             progress: Condvar::new(),
-            process: std::process::id(),
+            home: Home::new(),
             is_traced: AtomicBool::new(false),
             trace: Mutex::new(None),
             trace_switch: OnceLock::new(),
@@ -58,7 +60,7 @@ impl Shared {
 
     /// Whether this is a forked child of the process that the queue belongs to.
     pub(super) fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.home.is_here()
     }
 
     /// The state. A forked child must not wait for it: whoever held it there does not exist.
@@ -109,9 +111,6 @@ impl Shared {
         if self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0 {
             return Err(Error::NoMemory);
         }
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
-        copy.extend_from_slice(bytes);
-        Ok(Arc::new(copy))
+        memory::copy_of(bytes).map(Arc::new)
     }
 }

@@ -17,6 +17,7 @@ mod model;
 mod order;
 mod reading;
 mod room;
+mod rules;
 mod threads;
 
 /// A queue over a disk in memory, whose calls are logged.

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use super::super::pending::Position;
 use super::batch::{self, Outcome};
 use super::finish;
-use super::settings::{Coalesce, Halt};
+use super::rules::Rules;
+use super::settings::Halt;
 use super::shared::Shared;
 use super::state::{Executor, State};
 use super::sync::{Guard, spawn, yield_now};
@@ -40,8 +41,8 @@ impl Shared {
         }
         let settings = state.settings;
         let is_plain = one_at_a_time || settings.delay_ms > 0 && !state.exiting;
-        let coalesce = if is_plain { Coalesce::Off } else { settings.coalesce };
-        let Some(batch) = batch::take(&mut state, coalesce) else { return Step::Empty };
+        let rules = if is_plain { Rules::NONE } else { settings.rules() };
+        let Some(batch) = batch::take(&mut state, rules) else { return Step::Empty };
         drop(state);
         let performed = catch_unwind(AssertUnwindSafe(|| batch.perform(self)));
         let died = performed.is_err();

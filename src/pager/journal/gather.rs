@@ -1,6 +1,7 @@
 //! A file that is appended to in large pieces.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 use crate::os::File;
 
 /// Bytes that are gathered before they are written.
@@ -36,7 +37,7 @@ impl GatheredFile {
         if self.buffer.len() + length > GATHERED_MAX {
             self.flush()?;
         }
-        self.buffer.try_reserve(length).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.buffer, length)?;
         for part in parts {
             self.buffer.extend_from_slice(part);
         }

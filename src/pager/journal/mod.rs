@@ -19,7 +19,10 @@ mod writer;
 
 pub(super) use gather::GatheredFile;
 pub(super) use reader::{HotJournal, RecordRange, read_record};
-pub(super) use super_journal::{is_super_journal_name, listed_journals, read_super_name};
+pub(super) use record::RECORD_EXTRA;
+pub(super) use super_journal::{
+    encode_journal_list, is_super_journal_name, listed_journals, read_super_name,
+};
 pub(super) use writer::{SyncRule, Syncs};
 
 use crate::format::{LockPage, PageSize};

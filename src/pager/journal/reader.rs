@@ -1,9 +1,10 @@
 //! Reading a journal: the records of an interrupted transaction, up to the first invalid one.
 
 use super::record::{ENDLESS, HEADER_LENGTH, Header, RECORD_EXTRA, decode_record, next_sector};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::bytes::u32_at;
 use crate::format::{LockPage, PageNumber, PageSize};
+use crate::memory;
 use crate::os::File;
 
 /// Records of one segment that lie one behind the other.
@@ -81,7 +82,7 @@ impl<'a> HotJournal<'a> {
             original_pages: header.original_pages,
         };
         let length = page_size.bytes() + RECORD_EXTRA;
-        journal.record.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut journal.record, length)?;
         journal.record.resize(length, 0);
         journal.enter_segment(header);
         Ok(Some(journal))

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::record::MAGIC;
 use crate::error::{Error, Result};
 use crate::format::bytes::{slice, u32_at};
+use crate::memory;
 use crate::os::File;
 
 /// Bytes of the record behind the path.
@@ -39,7 +40,7 @@ pub(super) fn encode_super_record(path: &[u8], lock_page: u32) -> Result<Vec<u8>
         return Err(Error::CannotOpen("the path of the super-journal is too long"));
     };
     let mut record = Vec::new();
-    record.try_reserve_exact(4 + path.len() + TAIL).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut record, 4 + path.len() + TAIL)?;
     record.extend_from_slice(&lock_page.to_be_bytes());
     record.extend_from_slice(path);
     record.extend_from_slice(&length.to_be_bytes());
@@ -68,6 +69,21 @@ pub(in crate::pager) fn read_super_name(file: &dyn File) -> Result<Option<PathBu
     let unsigned = path.iter().fold(0u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
     let valid = (stored == signed_sum(&path) || stored == unsigned) && !path.contains(&0);
     Ok(valid.then(|| PathBuf::from(OsStr::from_bytes(&path))))
+}
+
+/// The content of a super-journal that lists `journals`.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub(in crate::pager) fn encode_journal_list(journals: &[PathBuf]) -> Result<Vec<u8>> {
+    let length = journals.iter().map(|path| path.as_os_str().len() + 1).sum();
+    let mut list = Vec::new();
+    memory::reserve_exact(&mut list, length)?;
+    for path in journals {
+        list.extend_from_slice(path.as_os_str().as_bytes());
+        list.push(0);
+    }
+    Ok(list)
 }
 
 /// The journals that a super-journal lists.
@@ -104,7 +120,7 @@ fn signed_sum(bytes: &[u8]) -> u32 {
 
 fn read_bytes(file: &dyn File, at: u64, length: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut bytes, length)?;
     bytes.resize(length, 0);
     file.read_at(&mut bytes, at)?;
     Ok(bytes)
@@ -159,7 +175,9 @@ mod tests {
 
     #[test]
     fn listed_names_end_with_a_zero_byte() {
-        let names = listed_journals(&*file_with(b"/a-journal\0/b-journal\0")).unwrap();
-        assert_eq!(names, [PathBuf::from("/a-journal"), PathBuf::from("/b-journal")]);
+        let listed = [PathBuf::from("/a-journal"), PathBuf::from("/b-journal")];
+        let list = encode_journal_list(&listed).unwrap();
+        assert_eq!(list, b"/a-journal\0/b-journal\0");
+        assert_eq!(listed_journals(&*file_with(&list)).unwrap(), listed);
     }
 }

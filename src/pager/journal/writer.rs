@@ -9,6 +9,7 @@ use super::record::{
 use super::super_journal::encode_super_record;
 use super::{GatheredFile, Journal, JournalSetup, RecordRange, Segment};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::os::{File, Hint, SyncKind};
 
 /// How the journal is made durable.
@@ -73,10 +74,10 @@ impl Journal {
         let at = next_sector(self.out.end(), self.setup.sector);
         let sector = self.setup.sector as usize;
         self.check_limit(at + sector as u64)?;
-        self.sealed.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        memory::reserve(&mut self.sealed, 1)?;
         let header = self.header(ENDLESS, nonce).encode(self.setup.endless);
         let mut block = Vec::new();
-        block.try_reserve_exact(sector).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut block, sector)?;
         block.extend_from_slice(&header);
         block.resize(sector, 0);
         self.out.skip_to(at)?;
@@ -223,28 +224,23 @@ impl Journal {
 
     /// The records at or behind `offset`, in order; with `sealed_only` without those of which
     /// nothing can have reached the database file yet. An endless journal counts as sealed.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
     pub(in crate::pager) fn ranges_from(
         &self,
         offset: u64,
         sealed_only: bool,
-    ) -> Result<Vec<RecordRange>> {
-        let mut ranges = Vec::new();
-        ranges.try_reserve_exact(self.sealed.len() + 1).map_err(|_| Error::NoMemory)?;
+    ) -> impl Iterator<Item = RecordRange> {
         let step = u64::from(self.setup.page_size.get()) + RECORD_EXTRA as u64;
-        let open = self.segment.iter().filter(|_| !sealed_only || self.setup.endless);
-        for segment in self.sealed.iter().chain(open) {
-            let start = segment.at + u64::from(self.setup.sector);
+        let sector = u64::from(self.setup.sector);
+        let endless = self.setup.endless;
+        let open = self.segment.iter().filter(move |_| !sealed_only || endless);
+        self.sealed.iter().chain(open).filter_map(move |segment| {
+            let start = segment.at + sector;
             let skipped = offset.saturating_sub(start).div_ceil(step);
             let records = u64::from(segment.records).saturating_sub(skipped);
-            if records > 0 {
-                let start = start + skipped * step;
-                ranges.push(RecordRange { start, records, step, nonce: segment.nonce });
-            }
-        }
-        Ok(ranges)
+            let start = start + skipped * step;
+            let range = RecordRange { start, records, step, nonce: segment.nonce };
+            (records > 0).then_some(range)
+        })
     }
 
     /// Writes what was gathered, so that the length of the file is exact.

@@ -4,7 +4,7 @@ use super::super::command::{Call, Outcome};
 use super::super::handle::InUse;
 use super::super::result_code::Failure;
 use super::super::value::{Obj, Value};
-use crate::btree::{CursorId, Key};
+use crate::btree::{CursorId, InsertHints, Key};
 use crate::error::{Error, Result};
 
 /// One half of an entry.
@@ -72,8 +72,7 @@ struct Range {
 
 /// `btree_insert ID KEY DATA ?NZERO? ?-bias B? ?-seekresult R?`
 ///
-/// Bias and seek result are hints. They are checked and not needed: a cursor remembers itself
-/// where it is, so a wrong hint cannot do harm (D338).
+/// Bias and seek result are hints that the engine checks, so a wrong one cannot do harm (D338).
 pub(super) fn insert(call: &mut Call<'_>) -> Outcome {
     check_insert_words(call)?;
     let cursor = call.cursor(1)?;
@@ -81,13 +80,13 @@ pub(super) fn insert(call: &mut Call<'_>) -> Outcome {
     let mut database = cursor.enter()?;
     if database.has_integer_keys(cursor.id)? {
         let key = key.key(&mut call.interp)?;
-        let zeros = insert_options(call)?;
+        let (zeros, hints) = insert_options(call)?;
         let data = data.bytes(&mut call.interp)?;
-        database.insert(cursor.id, Key::Integer(key), data, zeros)?;
+        database.insert_with_hints(cursor.id, Key::Integer(key), data, zeros, hints)?;
     } else {
-        let zeros = insert_options(call)?;
+        let (zeros, hints) = insert_options(call)?;
         let (key, data) = Value::bytes_pair(key, data, &mut call.interp)?;
-        database.insert(cursor.id, Key::Bytes(key), data, zeros)?;
+        database.insert_with_hints(cursor.id, Key::Bytes(key), data, zeros, hints)?;
     }
     Ok(().into())
 }
@@ -113,19 +112,35 @@ fn check_insert_words(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The words behind DATA; returns NZERO.
-fn insert_options(call: &mut Call<'_>) -> Result<u32, Failure> {
-    let mut zeros = 0;
+/// The words behind DATA: NZERO, and what the caller knows about the place. A seek result of 0 says
+/// nothing.
+fn insert_options(call: &mut Call<'_>) -> Result<(u32, InsertHints), Failure> {
+    let (mut zeros, mut hints) = (0, InsertHints::default());
     let mut at = 4;
     if call.has(at) && !is_insert_option(&call.string(at)?) {
         zeros = call.int(at)?;
         at += 1;
     }
     while call.has(at) {
-        call.int(at + 1)?;
+        let value = call.int(at + 1)?;
+        match call.string(at)?.as_str() {
+            "-bias" => hints.behind_all = value != 0,
+            _ => hints.sought = (value != 0).then(|| value.cmp(&0)),
+        }
         at += 2;
     }
-    u32::try_from(zeros).map_err(|_| Error::State("negative number of zero bytes").into())
+    let zeros = u32::try_from(zeros).map_err(|_| Error::State("negative number of zero bytes"))?;
+    Ok((zeros, hints))
+}
+
+/// `btree_put_data ID OFFSET DATA`
+pub(super) fn put_data(call: &mut Call<'_>) -> Outcome {
+    let cursor = call.cursor(1)?;
+    let offset = call.int(2)?;
+    let offset = u32::try_from(offset).map_err(|_| Error::State("negative offset"))?;
+    let mut database = cursor.enter()?;
+    let bytes = call.word(3)?.bytes(&mut call.interp)?;
+    Ok(database.put_data(cursor.id, offset, bytes)?.into())
 }
 
 /// `btree_delete ID`
@@ -182,7 +197,12 @@ fn range(count: i32, offset: i32) -> Result<Range> {
 }
 
 fn check_on_entry(database: &mut InUse<'_>, cursor: CursorId) -> Result<()> {
-    if database.is_at_end(cursor) { Err(Error::Abort("the cursor is on no entry")) } else { Ok(()) }
+    if !database.is_at_end(cursor) {
+        return Ok(());
+    }
+    // A cursor that cannot say where it is says why.
+    database.data_size(cursor)?;
+    Err(Error::Abort("the cursor is on no entry"))
 }
 
 /// `btree_keysize ID`

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicI32;
 use super::command::{ANY, Command};
 use crate::os::Vfs;
 
+mod backup;
 mod cursor;
 mod entry;
 mod help;
@@ -19,13 +20,16 @@ mod os;
 pub(super) mod pager;
 mod record;
 mod settings;
+mod shared;
 mod simulate;
 mod table;
 mod transaction;
 mod varint;
 mod write_behind;
 
+pub(super) use backup::BACKUP;
 pub(super) use os::OsFile;
+pub(super) use shared::new_client;
 
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
@@ -47,12 +51,13 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 10] = [
+const TABLES: [&[Command]; 11] = [
     DATABASES,
     TRANSACTIONS,
     TREES,
     CURSORS,
     SETTINGS,
+    shared::COMMANDS,
     DIAGNOSTICS,
     RECORDS,
     pager::COMMANDS,
@@ -91,6 +96,34 @@ const DATABASES: &[Command] = &[
         c"ID",
         "absolute path of the journal",
         open::journal_name,
+    ),
+    Command::new(
+        c"btree_backup",
+        3..=3,
+        c"CMD DST SRC",
+        "begins to copy SRC into DST and makes CMD: step N, remaining, pagecount, finish",
+        backup::start,
+    ),
+    Command::new(
+        c"btree_is_in_backup",
+        1..=1,
+        c"ID",
+        "whether a backup reads from it",
+        backup::is_source,
+    ),
+    Command::new(
+        c"pager_backup_ptr",
+        1..=1,
+        c"ID",
+        "names of the backups that read from it",
+        backup::names,
+    ),
+    Command::new(
+        c"btree_copy_file",
+        2..=2,
+        c"TO FROM",
+        "makes a database an exact copy of another and commits it",
+        backup::copy_file,
     ),
 ];
 
@@ -211,13 +244,26 @@ const TREES: &[Command] = &[
 ];
 
 const CURSORS: &[Command] = &[
-    Command::new(c"btree_cursor", 3..=3, c"ID TABLENUM WRITEABLE", "opens a cursor", cursor::open),
+    Command::new(
+        c"btree_cursor",
+        3..=5,
+        c"ID TABLENUM WRITEABLE",
+        "opens a cursor; option -keyinfo LIST for an index of records",
+        cursor::open,
+    ),
     Command::new(c"btree_close_cursor", 1..=1, c"ID", "closes a cursor", cursor::close),
     Command::new(c"btree_first", 1..=1, c"ID", "moves to the first entry", cursor::first),
     Command::new(c"btree_last", 1..=1, c"ID", "moves to the last entry", cursor::last),
     Command::new(c"btree_next", 1..=1, c"ID", "moves to the next entry", cursor::next),
     Command::new(c"btree_prev", 1..=1, c"ID", "moves to the previous entry", cursor::previous),
     Command::new(c"btree_move_to", 2..=2, c"ID KEY", "moves to a key or near it", cursor::move_to),
+    Command::new(
+        c"btree_moveto_unpacked",
+        2..=ANY,
+        c"ID KEY ?-bias B? ?-ignorerowid? ?-incrkey? ?-prefixmatch? ?-prefixsearch VAR?",
+        "moves to a key, an integer or a list of fields, or near it",
+        cursor::move_to_unpacked,
+    ),
     Command::new(c"btree_eof", 1..=1, c"ID", "whether it is on no entry", cursor::eof),
     Command::new(c"btree_count", 1..=1, c"ID", "number of entries of its tree", cursor::count),
     Command::new(c"btree_clear_cursor", 1..=1, c"ID", "forgets the position", cursor::clear),
@@ -229,11 +275,40 @@ const CURSORS: &[Command] = &[
         cursor::has_moved,
     ),
     Command::new(
+        c"btree_trip_all_cursors",
+        2..=2,
+        c"ID CODE",
+        "makes every cursor fail with a code from now on",
+        cursor::trip_all,
+    ),
+    Command::new(
+        c"btree_set_cached_rowid",
+        2..=2,
+        c"ID ROWID",
+        "keeps a number with all cursors on its tree",
+        cursor::set_cached_rowid,
+    ),
+    Command::new(
+        c"btree_get_cached_rowid",
+        1..=1,
+        c"ID",
+        "the number kept with the cursors on its tree",
+        cursor::cached_rowid,
+    ),
+    Command::new(c"btree_cursor_size", 0..=0, c"", "bytes of memory for a cursor", cursor::size),
+    Command::new(
         c"btree_insert",
         3..=8,
         c"ID KEY DATA",
         "inserts or replaces an entry; NZERO zero bytes may follow DATA",
         entry::insert,
+    ),
+    Command::new(
+        c"btree_put_data",
+        3..=3,
+        c"ID OFFSET DATA",
+        "overwrites a part of the data of the entry",
+        entry::put_data,
     ),
     Command::new(c"btree_delete", 1..=1, c"ID", "deletes the entry", entry::delete),
     Command::new(c"btree_key", 1..=3, c"ID", "key of the entry, or a part of it", entry::key),
@@ -456,6 +531,13 @@ const DISKS: &[Command] = &[
         c"PENDING-BYTE",
         "sets the position of the lock bytes, and returns the one before",
         simulate::set_pending_byte,
+    ),
+    Command::new(
+        c"sqlite3_memdebug_fail",
+        1..=3,
+        c"N ?-repeat N?",
+        "makes the N-th next allocation fail, or so many from it on; 0 ends it",
+        simulate::fail_allocation,
     ),
     Command::new(
         c"os_log",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
-use super::{simulate, write_behind};
+use super::{shared, simulate, write_behind};
 use crate::btree::{Btree, Options};
 use crate::error::Error;
 use crate::format::PageSize;
@@ -61,9 +61,9 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_close ID`
 pub(super) fn close(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
     let _suspended = simulate::suspend();
-    call.session.close_database(&database);
+    let database = call.database(1)?;
+    call.session.close_database(database);
     Ok(().into())
 }
 
@@ -71,9 +71,10 @@ pub(super) fn close(call: &mut Call<'_>) -> Outcome {
 pub(super) fn from_db(call: &mut Call<'_>) -> Outcome {
     let name = call.string(1)?;
     let index = call.optional_int(2)?.unwrap_or(0);
-    if let Some(known) = call.session.database_of_client(&name, index) {
-        let handle = known.ok_or(Error::State("the client has no such database"))?;
-        return Ok(handle.into());
+    if let Some(client) = call.session.client_of_name(&name) {
+        let known = call.session.database_of(&client, index);
+        let database = known.ok_or(Error::State("the client has no such database"))?;
+        return Ok(database.handle().into());
     }
     let path = file_of_connection(call, &name, index)?;
     let is_queued = write_behind::is_default();
@@ -126,6 +127,12 @@ fn open_with(
     is_queued: bool,
 ) -> Outcome {
     let _suspended = simulate::suspend();
+    let client = call.session.client(client);
+    let is_temporary = matches!(name.to_str(), Some("" | ":memory:"));
+    if shared::is_enabled() && !is_temporary {
+        let connection = client.engine.open(vfs, name, options)?;
+        return Ok(call.session.add_shared_database(connection, client, is_queued).into());
+    }
     let btree = Btree::open(vfs, name, options)?;
     Ok(call.session.add_database(btree, client, is_queued).into())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::super::command::{Call, Command, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
-use super::{inspect, simulate};
+use super::{inspect, simulate, write_behind};
 use crate::btree::PagerStats;
 use crate::error::Error;
 use crate::format::PageSize;
@@ -72,7 +72,7 @@ pub(super) const COMMANDS: &[Command] = &[
 fn open(call: &mut Call<'_>) -> Outcome {
     let cache_size = call.magnitude_of_32_bits(2)?;
     let cache_size = cache_size.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-    let vfs = simulate::disk();
+    let vfs = write_behind::default_disk();
     let (storage, page_size) = match call.string(1)?.as_str() {
         ":memory:" => (Storage::Memory, PageSize::HISTORIC),
         "" => (Storage::Temporary, page_size()?),

@@ -38,6 +38,11 @@ pub(super) fn parse(call: &mut Call<'_>) -> Outcome {
     Ok(Obj::list(forms).into())
 }
 
+/// The fields that these words stand for.
+pub(super) fn fields(words: &[Obj], interp: &mut Interp<'_>) -> Result<Vec<Field>, Failure> {
+    words.iter().map(|word| field(word, interp)).collect()
+}
+
 fn field(word: &Value, interp: &mut Interp<'_>) -> Result<Field, Failure> {
     if word.text(interp) == b"null" {
         return Ok(Field::Null);

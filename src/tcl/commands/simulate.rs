@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use super::super::command::{Call, Outcome};
+use super::super::result_code::Failure;
 use crate::format::LockPage;
+use crate::memory;
 use crate::os::simulate::{FaultKnobs, FaultVfs, Suspension};
 use crate::os::{MemoryVfs, UnixVfs, Vfs};
 
@@ -73,4 +75,15 @@ pub(super) fn suspend() -> Suspension<'static> {
 pub(super) fn set_pending_byte(call: &mut Call<'_>) -> Outcome {
     let position = call.int(1)?;
     Ok(PENDING_BYTE.swap(position, Ordering::Relaxed).into())
+}
+
+/// `sqlite3_memdebug_fail N ?-repeat N?`: how many allocations have failed since the last call.
+pub(super) fn fail_allocation(call: &mut Call<'_>) -> Outcome {
+    let nth = u32::try_from(call.int(1)?).unwrap_or(0);
+    let repeat = match call.count() {
+        1 => 1,
+        3 if call.string(2)? == "-repeat" => u32::try_from(call.int(3)?).unwrap_or(0).max(1),
+        _ => return Err(Failure::WrongArgumentCount),
+    };
+    Ok(memory::fail_nth(nth, repeat).cast_signed().into())
 }

@@ -121,14 +121,28 @@ fn control() -> &'static WriteBehind {
     })
 }
 
+/// Where the layer is. In a forked child it is nowhere: the queue stays the parent's.
+fn place() -> u8 {
+    let is_forked = CONTROL.get().is_some_and(WriteBehind::is_forked);
+    if is_forked { ABSENT } else { PLACE.load(Ordering::Relaxed) }
+}
+
+/// Refuses what a forked child cannot have.
+fn check_at_home() -> Result<(), Error> {
+    match CONTROL.get().is_some_and(WriteBehind::is_forked) {
+        true => Err(Error::Misuse("the queue belongs to the process that this was forked from")),
+        false => Ok(()),
+    }
+}
+
 /// Whether opens that name no file system are asynchronous.
 pub(super) fn is_default() -> bool {
-    PLACE.load(Ordering::Relaxed) == DEFAULT
+    place() == DEFAULT
 }
 
 /// The file system `sqlite3async`, `None` while there is none.
 pub(super) fn disk() -> Option<Arc<dyn Vfs>> {
-    (PLACE.load(Ordering::Relaxed) != ABSENT).then(|| Arc::clone(&DISK))
+    (place() != ABSENT).then(|| Arc::clone(&DISK))
 }
 
 /// The file system for opens that name none.
@@ -160,6 +174,9 @@ fn enable(call: &mut Call<'_>) -> Outcome {
         return Ok(is_default().into());
     }
     let place = if call.boolean(1)? { DEFAULT } else { ABSENT };
+    if place == DEFAULT {
+        check_at_home()?;
+    }
     PLACE.store(place, Ordering::Relaxed);
     Ok(().into())
 }
@@ -203,6 +220,7 @@ fn initialize(call: &mut Call<'_>) -> Outcome {
         "memory" => return Err(Error::Misuse("the queue is for the files of the machine").into()),
         _ => return Err(Error::State("no such parent").into()),
     }
+    check_at_home()?;
     // A failed exchange is an initialization that was there already.
     let _ = PLACE.compare_exchange(ABSENT, place, Ordering::Relaxed, Ordering::Relaxed);
     Ok(().into())

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::commands::pager::RawPager;
 use super::super::result_code::Failure;
-use super::{Guarded, InUse, NEXT, Session, no_such, number_of};
+use super::{Guarded, NEXT, Session, Use, no_such, number_of};
 use crate::error::Error;
 
 const PAGER_PREFIX: &[u8] = b"pager";
@@ -110,7 +110,7 @@ impl OpenPager {
     ///
     /// # Errors
     /// As [`Guarded::enter`].
-    pub(in crate::tcl) fn enter(&self) -> Result<InUse<'_, RawPager>, Error> {
+    pub(in crate::tcl) fn enter(&self) -> Result<Use<'_, RawPager>, Error> {
         self.pager.enter()
     }
 

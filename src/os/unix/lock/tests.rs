@@ -190,6 +190,13 @@ fn check_matrix(a: &mut dyn Party, b: &mut dyn Party, c: &mut dyn Party) {
             assert_eq!(b.raise(Exclusive), (true, Exclusive));
         }
         b.lower(None);
+        if held > Reserved {
+            a.lower(Reserved);
+            assert!(b.sees_reserved());
+            assert_eq!(b.raise(Shared), (true, Shared));
+            assert_eq!(b.raise(Reserved), (false, Shared));
+            b.lower(None);
+        }
         if held > Shared {
             a.lower(Shared);
             assert!(!b.sees_reserved());
@@ -282,6 +289,26 @@ fn matrix_of_handles_in_two_processes() {
     check_matrix(&mut c, &mut a, &mut d);
     check_matrix(&mut c, &mut a, &mut b);
     check_random_steps(&mut [&mut a, &mut b, &mut c, &mut d], 5_000);
+}
+
+// Recovery is exclusive without ever having been reserved.
+#[test]
+fn recovery_can_go_on_as_a_writer_that_lets_readers_in() {
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let [mut ours, ..] = handles(&UnixVfs::new(), &path);
+    let process = std::cell::RefCell::new(Process::start(&path));
+    let mut other = Remote(&process, 0);
+    ours.raise(LockLevel::Shared);
+    assert_eq!(ours.raise(LockLevel::Exclusive), (true, LockLevel::Exclusive));
+    assert!(!other.sees_reserved());
+    ours.lower(LockLevel::Reserved);
+    assert!(other.sees_reserved());
+    assert_eq!(other.raise(LockLevel::Shared), (true, LockLevel::Shared));
+    assert_eq!(other.raise(LockLevel::Reserved), (false, LockLevel::Shared));
+    assert_eq!(ours.raise(LockLevel::Exclusive), (false, LockLevel::Pending));
+    other.lower(LockLevel::None);
+    assert_eq!(ours.raise(LockLevel::Exclusive), (true, LockLevel::Exclusive));
 }
 
 // Rule 5 of the contract; format 5.3.
@@ -401,6 +428,11 @@ fn stock_sqlite_sees_our_locks_and_we_see_its() {
         assert_eq!(stock("SELECT * FROM t"), level < LockLevel::Pending, "{level:?}");
         assert_eq!(stock("BEGIN IMMEDIATE; ROLLBACK"), level < LockLevel::Reserved, "{level:?}");
         assert_eq!(stock("BEGIN EXCLUSIVE; ROLLBACK"), level < LockLevel::Shared, "{level:?}");
+        if level > LockLevel::Reserved {
+            ours.lower(LockLevel::Reserved);
+            assert!(stock("SELECT * FROM t"));
+            assert!(!stock("BEGIN IMMEDIATE; ROLLBACK"));
+        }
         ours.lower(LockLevel::None);
     }
 }

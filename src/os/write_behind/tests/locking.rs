@@ -87,6 +87,41 @@ fn the_real_lock_lasts_until_the_queue_has_passed() {
     assert_eq!(file.lock_level(), Shared);
 }
 
+/// A706: the next transaction holds no more than it asked for, once the queue has passed the one
+/// before: others may read while it prepares to write.
+#[test]
+fn the_next_transaction_does_not_keep_the_lock_of_the_last() {
+    for level in [Shared, Reserved] {
+        let bench = Bench::new();
+        let mut file = bench.database("/f");
+        let mut other = foreign(&bench, "/f");
+        climb(&mut *file, Exclusive).unwrap();
+        file.write_at(b"1", 0).unwrap();
+        file.unlock(Unlocked).unwrap();
+        climb(&mut *file, level).unwrap();
+        for _ in 0..2 {
+            assert_eq!(other.lock(Shared), Err(Error::Busy));
+            bench.control.step(1).unwrap();
+        }
+        other.lock(Shared).unwrap();
+        assert_eq!(read(&*other, 0, 1), b"1");
+        let expected = if level == Shared { Ok(()) } else { Err(Error::Busy) };
+        assert_eq!(other.lock(Reserved), expected);
+        other.unlock(Shared).unwrap();
+        // It may go on only without the reader.
+        climb(&mut *file, Reserved).unwrap();
+        assert_eq!(file.lock(Exclusive), Err(Error::Busy));
+        other.unlock(Unlocked).unwrap();
+        file.lock(Exclusive).unwrap();
+        file.write_at(b"2", 0).unwrap();
+        file.unlock(Unlocked).unwrap();
+        assert_eq!(other.lock(Shared), Err(Error::Busy));
+        bench.flush();
+        other.lock(Shared).unwrap();
+        assert_eq!(read(&*other, 0, 1), b"2");
+    }
+}
+
 /// V1: what could not be locked is not recorded; a second try does not succeed by itself.
 #[test]
 fn a_refused_lock_is_not_held() {

@@ -64,13 +64,14 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     control.start().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let is_done = Arc::clone(&done);
+    let queue = control.clone();
     let rewriting = std::thread::spawn(move || {
         let mut digit = 0u8;
         while !is_done.load(Ordering::Relaxed) {
             digit = (digit + 1) % 10;
             writer.write_at(&[b'0' + digit; 1000], 0).unwrap();
             // Now and then the queue runs empty, and the disk alone has the block.
-            if digit == 0 {
+            while digit == 0 && queue.status().ops > 0 {
                 std::thread::yield_now();
             }
         }
@@ -104,12 +105,26 @@ fn a_read_that_looks_once_is_torn() {
     assert_ne!(torn_reads(true, true, Duration::from_secs(20)), 0);
 }
 
-/// A disk whose files are read and written in pieces, with a pause between.
+/// A disk whose files are read and written in pieces, with a pause between. A608: no two threads
+/// use one of its handles at a time.
 #[derive(Debug)]
 struct Slow(MemoryVfs);
 
 #[derive(Debug)]
-struct SlowFile(Box<dyn File>);
+struct SlowFile(Box<dyn File>, InUse);
+
+/// Whether a call on the handle is under way.
+#[derive(Debug, Default)]
+struct InUse(AtomicBool);
+
+impl InUse {
+    fn alone<T>(&self, call: impl FnOnce() -> T) -> T {
+        assert!(!self.0.swap(true, Ordering::Acquire), "two threads on one base handle");
+        let result = call();
+        self.0.store(false, Ordering::Release);
+        result
+    }
+}
 
 impl Vfs for Slow {
     fn open(
@@ -118,7 +133,7 @@ impl Vfs for Slow {
         request: OpenRequest,
     ) -> crate::Result<super::super::super::Opened> {
         let mut opened = self.0.open(path, request)?;
-        opened.file = Box::new(SlowFile(opened.file));
+        opened.file = Box::new(SlowFile(opened.file, InUse::default()));
         Ok(opened)
     }
     fn delete(&self, path: &Path, sync: bool) -> crate::Result<()> {
@@ -142,24 +157,28 @@ impl File for SlowFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
         let middle = buffer.len() / 2;
         let (left, right) = buffer.split_at_mut(middle);
-        let count = self.0.read_at(left, offset)?;
-        std::thread::yield_now();
-        Ok(count + self.0.read_at(right, offset + middle as u64)?)
+        self.1.alone(|| {
+            let count = self.0.read_at(left, offset)?;
+            std::thread::sleep(Duration::from_micros(100));
+            Ok(count + self.0.read_at(right, offset + middle as u64)?)
+        })
     }
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> crate::Result<()> {
         let (left, right) = bytes.split_at(bytes.len() / 3);
-        self.0.write_at(left, offset)?;
-        std::thread::yield_now();
-        self.0.write_at(right, offset + left.len() as u64)
+        self.1.alone(|| {
+            self.0.write_at(left, offset)?;
+            std::thread::yield_now();
+            self.0.write_at(right, offset + left.len() as u64)
+        })
     }
     fn truncate(&mut self, size: u64) -> crate::Result<()> {
-        self.0.truncate(size)
+        self.1.alone(|| self.0.truncate(size))
     }
     fn sync(&mut self, kind: SyncKind) -> crate::Result<()> {
-        self.0.sync(kind)
+        self.1.alone(|| self.0.sync(kind))
     }
     fn size(&self) -> crate::Result<u64> {
-        self.0.size()
+        self.1.alone(|| self.0.size())
     }
     fn lock(&mut self, level: LockLevel) -> crate::Result<()> {
         self.0.lock(level)

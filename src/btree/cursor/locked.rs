@@ -1,0 +1,316 @@
+//! A cursor held over many calls: resolved once, and nothing else can happen to its tree meanwhile.
+//!
+//! Invariant K1: if there is a `page`, it is the leaf that the cursor is on an entry of, with
+//! `cells` cells, and the entry is cell `index`. That of the path (cursor invariant C2) is put
+//! right before anybody looks at it. Without a `page`, `cells` and `index` are 0.
+//!
+//! Invariant K2: `entry` is that cell or not known, so each cell is decoded once, whatever is asked
+//! of it; `rows` says whether the leaf is one of those whose quick entries have keys.
+
+use std::cmp::Ordering;
+
+use super::super::node::{NodeKind, QuickEntry};
+use super::super::store::Store;
+use super::super::{Btree, Key};
+use super::payload::Part;
+use super::{Cursor, CursorId, Position};
+use crate::error::Result;
+use crate::pager::PageRef;
+
+impl Btree {
+    /// The cursor, to be used many times: steps along a leaf then touch nothing but an index.
+    /// What it does is what the functions of the same names do with a [`CursorId`].
+    ///
+    /// ```
+    /// # fn main() -> tclbtree::Result<()> {
+    /// # use tclbtree::{Btree, Key, Options, TransactionKind, format::PageNumber};
+    /// # let vfs = std::sync::Arc::new(tclbtree::MemoryVfs::new());
+    /// # let mut btree = Btree::open(vfs, "doc.db", &Options::default())?;
+    /// # btree.begin(TransactionKind::Write)?;
+    /// # let root = btree.create_table(tclbtree::TABLE)?;
+    /// # let id = btree.open_cursor(root, true)?;
+    /// # for key in 1..=3 { btree.insert(id, Key::Integer(key), b"two", 0)?; }
+    /// let mut bytes = 0;
+    /// let mut cursor = btree.lock_cursor(id)?;
+    /// let mut on_entry = cursor.first()?;
+    /// while on_entry {
+    ///     bytes += cursor.payload_size()?;
+    ///     on_entry = cursor.next()?;
+    /// }
+    /// assert_eq!(bytes, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Misuse`](crate::Error::Misuse) if it was closed.
+    #[inline]
+    pub fn lock_cursor(&mut self, cursor: CursorId) -> Result<LockedCursor<'_>> {
+        let cursor = self.cursors.get_mut(cursor)?;
+        let store = &mut self.store;
+        let entry = QuickEntry::UNKNOWN;
+        let mut locked =
+            LockedCursor { cursor, store, page: None, index: 0, cells: 0, entry, rows: false };
+        locked.look();
+        Ok(locked)
+    }
+}
+
+/// A cursor that is being used, see [`Btree::lock_cursor`].
+#[derive(Debug)]
+pub struct LockedCursor<'a> {
+    cursor: &'a mut Cursor,
+    store: &'a mut Store,
+    page: Option<PageRef>,
+    index: usize,
+    cells: usize,
+    entry: QuickEntry,
+    rows: bool,
+}
+
+impl Drop for LockedCursor<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}
+
+impl LockedCursor<'_> {
+    /// Takes over where the cursor is (K1).
+    #[inline]
+    fn look(&mut self) {
+        (self.page, self.index, self.cells) = (None, 0, 0);
+        self.entry = QuickEntry::UNKNOWN;
+        if let (Position::OnEntry, Some(level)) = (&self.cursor.position, self.cursor.path.last()) {
+            let node = self.store.node(level.page);
+            if node.is_leaf() {
+                self.page = Some(level.page);
+                self.rows = node.kind() == NodeKind::TABLE_LEAF;
+                (self.index, self.cells) = (level.index, node.cell_count());
+            }
+        }
+    }
+
+    /// Puts the path right.
+    #[inline]
+    fn put_back(&mut self) {
+        if self.page.is_some()
+            && let Some(level) = self.cursor.path.last_mut()
+        {
+            level.index = self.index;
+        }
+    }
+
+    /// Runs `work` on the cursor and lets go of the pages that it fetched.
+    fn work<T>(&mut self, work: impl FnOnce(&mut Cursor, &mut Store) -> Result<T>) -> Result<T> {
+        self.put_back();
+        let mark = self.store.pager.mark();
+        let result = work(self.cursor, self.store);
+        self.store.pager.release(mark);
+        self.look();
+        result
+    }
+
+    /// As [`Btree::first`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn first(&mut self) -> Result<bool> {
+        self.work(Cursor::go_first)
+    }
+
+    /// As [`Btree::last`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn last(&mut self) -> Result<bool> {
+        self.work(Cursor::go_last)
+    }
+
+    /// As [`Btree::next`].
+    ///
+    /// # Errors
+    /// As there.
+    #[allow(clippy::should_implement_trait)]
+    #[inline]
+    pub fn next(&mut self) -> Result<bool> {
+        if self.index + 1 < self.cells {
+            self.index += 1;
+            self.entry = QuickEntry::UNKNOWN;
+            return Ok(true);
+        }
+        self.next_slowly()
+    }
+
+    #[inline(never)]
+    fn next_slowly(&mut self) -> Result<bool> {
+        self.work(Cursor::next_slowly)
+    }
+
+    /// As [`Btree::previous`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn previous(&mut self) -> Result<bool> {
+        if self.index > 0 {
+            self.index -= 1;
+            self.entry = QuickEntry::UNKNOWN;
+            return Ok(true);
+        }
+        self.previous_slowly()
+    }
+
+    #[inline(never)]
+    fn previous_slowly(&mut self) -> Result<bool> {
+        self.work(Cursor::previous_slowly)
+    }
+
+    /// As [`Btree::seek`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn seek(&mut self, key: Key<'_>) -> Result<Ordering> {
+        if let Key::Integer(wanted) = key
+            && self.is_step_to(wanted)
+        {
+            return Ok(Ordering::Equal);
+        }
+        self.work(|cursor, store| cursor.seek(store, key))
+    }
+
+    /// Goes to the entry with this key, if that is the one it is on or the next one on the page, as
+    /// when keys are asked for in order.
+    #[inline]
+    fn is_step_to(&mut self, wanted: i64) -> bool {
+        if !self.rows || !self.knows_entry() {
+            return false;
+        }
+        if self.entry.key.wrapping_add(1) != wanted {
+            return self.entry.key == wanted;
+        }
+        let next = self.page.and_then(|page| self.store.node(page).quick_entry(self.index + 1));
+        match next {
+            Some(next) if next.key == wanted => {
+                self.index += 1;
+                self.entry = next;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Decodes the entry unless that was done (K2); `false` if it is of an unusual sort, or none.
+    #[inline(always)]
+    fn knows_entry(&mut self) -> bool {
+        if self.entry.is_unknown()
+            && let Some(page) = self.page
+            && let Some(entry) = self.store.node(page).quick_entry(self.index)
+        {
+            self.entry = entry;
+        }
+        !self.entry.is_unknown()
+    }
+
+    /// As [`Btree::is_at_end`].
+    pub fn is_at_end(&mut self) -> bool {
+        let on_entry = |cursor: &mut Cursor, store: &mut Store| {
+            cursor.restore(store)?;
+            Ok(cursor.is_on_cell(store))
+        };
+        self.page.is_none() && !self.work(on_entry).unwrap_or(false)
+    }
+
+    /// As [`Btree::local_entry`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn local_entry(&mut self) -> Result<Option<(i64, &[u8])>> {
+        if self.knows_entry()
+            && let Some(page) = self.page
+        {
+            return Ok(Some((self.entry.key, self.store.node(page).payload_of(self.entry))));
+        }
+        self.local_entry_slowly()
+    }
+
+    #[inline(never)]
+    fn local_entry_slowly(&mut self) -> Result<Option<(i64, &[u8])>> {
+        self.settle()?;
+        self.cursor.local_entry(self.store)
+    }
+
+    /// Finds a saved position again and puts the path right, for reading.
+    fn settle(&mut self) -> Result<()> {
+        self.put_back();
+        if self.cursor.is_unsettled() {
+            self.work(Cursor::restore)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Btree::integer_key`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn integer_key(&mut self) -> Result<i64> {
+        if self.knows_entry() {
+            return Ok(self.entry.key);
+        }
+        self.settle()?;
+        self.cursor.integer_key(self.store)
+    }
+
+    /// As [`Btree::payload_size`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn payload_size(&mut self) -> Result<u32> {
+        if self.knows_entry() {
+            return Ok(self.entry.payload_size());
+        }
+        self.settle()?;
+        self.cursor.payload_size(self.store)
+    }
+
+    /// As [`Btree::key`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn key(&mut self) -> Result<Vec<u8>> {
+        self.read(|cursor, store| cursor.read_whole(store, Part::Key))
+    }
+
+    /// As [`Btree::data`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn data(&mut self) -> Result<Vec<u8>> {
+        self.read(|cursor, store| cursor.read_whole(store, Part::Data))
+    }
+
+    /// As [`Btree::read_key`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_key(&mut self, offset: u32, out: &mut [u8]) -> Result<()> {
+        self.read(|cursor, store| cursor.read_part(store, Part::Key, offset as usize, out))
+    }
+
+    /// As [`Btree::read_data`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_data(&mut self, offset: u32, out: &mut [u8]) -> Result<()> {
+        self.read(|cursor, store| cursor.read_part(store, Part::Data, offset as usize, out))
+    }
+
+    /// Runs `read` on the cursor, its saved position found again.
+    fn read<T>(&mut self, read: impl FnOnce(&mut Cursor, &mut Store) -> Result<T>) -> Result<T> {
+        self.work(|cursor, store| cursor.restore(store).and_then(|()| read(cursor, store)))
+    }
+}

@@ -1,0 +1,61 @@
+//! Scripts that other interpreters, and the engine, leave for an interpreter to run: callbacks that
+//! are due. They run at the end of its present command of ours, else as events of its thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::interp::Bell;
+
+/// The scripts that wait for one interpreter.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    letters: Mutex<Vec<String>>,
+    has_letters: AtomicBool,
+    /// The interpreter is gone, or the process ends.
+    is_closed: AtomicBool,
+    bell: Bell,
+}
+
+impl Mailbox {
+    /// An empty one; `bell` makes the interpreter's thread look into it.
+    pub(super) fn new(bell: Bell) -> Mailbox {
+        Mailbox {
+            letters: Mutex::default(),
+            has_letters: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            bell,
+        }
+    }
+
+    /// Leaves a script; from any thread.
+    pub(super) fn post(&self, script: String) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        self.letters().push(script);
+        self.has_letters.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Takes the scripts out, in the order in which they came.
+    #[inline]
+    pub(super) fn take(&self) -> Vec<String> {
+        if !self.has_letters.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut letters = self.letters();
+        self.has_letters.store(false, Ordering::Relaxed);
+        std::mem::take(&mut letters)
+    }
+
+    /// Nothing is taken in from here on.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.letters().clear();
+    }
+
+    /// Nothing panics while it holds this.
+    fn letters(&self) -> MutexGuard<'_, Vec<String>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
