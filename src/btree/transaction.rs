@@ -347,18 +347,14 @@ impl Btree {
     /// [`Io`](Error::Io): the transaction must be rolled back.
     #[doc(alias = "sqlite3BtreeCommitPhaseTwo")]
     pub fn commit_phase_two(&mut self) -> Result<()> {
-<<<<<<< HEAD
-        if self.transaction == Transaction::Write {
+        if self.session.transaction == Transaction::Write {
+            let ends_reading = self.session.cursors == 0 && !self.is_another_in_transaction();
             let pager = &mut self.store.pager;
-            let result = if self.cursors.len() == 0 {
+            let result = if ends_reading {
                 pager.commit_phase_two_for_good()
             } else {
                 pager.commit_phase_two()
             };
-=======
-        if self.session.transaction == Transaction::Write {
-            let result = self.store.pager.commit_phase_two();
->>>>>>> main
             self.note_failure(result)?;
             self.vacuum_choice = None;
             self.forget_changes();

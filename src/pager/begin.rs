@@ -5,12 +5,8 @@ use super::journal::{Journal, JournalSetup};
 use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
-<<<<<<< HEAD
-use super::{JournalMode, PageInfo, Pager, Stamp};
-=======
 use super::together::SuperJournal;
-use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
->>>>>>> main
+use super::{JournalMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
@@ -240,8 +236,7 @@ impl<X: PageInfo> Pager<X> {
         if in_file && !is_locked && self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
-<<<<<<< HEAD
-        let file = match kept {
+        let mut file = match kept {
             // The same name leads to the same file still, so it was not gone in between either:
             // nobody else can have its number while it is open here.
             Some(kept) if kept.is_locked || !kept.file.has_moved()? => {
@@ -250,13 +245,10 @@ impl<X: PageInfo> Pager<X> {
             }
             _ => self.open_journal_file(in_file)?,
         };
-=======
-        let mut file = self.open_journal_file(in_file)?;
         if in_file && self.journal_left {
             file.truncate(0)?;
             self.journal_left = false;
         }
->>>>>>> main
         let buffer = std::mem::take(&mut self.journal_buffer);
         let nonce = self.next_nonce();
         match Journal::start(file, setup, nonce, buffer) {

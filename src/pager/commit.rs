@@ -191,7 +191,6 @@ impl<X: PageInfo> Pager<X> {
             self.journal_buffer = journal.close();
         }
         self.journal_left = true;
-        self.journal_name_durable = false;
         Ok(())
     }
 

@@ -203,17 +203,12 @@ pub struct Pager<X: PageInfo> {
     ends_reading: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
-<<<<<<< HEAD
     /// The journal file that the last commit left, in a mode that leaves one.
     kept_journal: Option<KeptJournal>,
     /// Generator of the journals' start values; 0 before the first.
     nonces: u64,
-=======
-    /// The journal file that the last transaction left has a durable directory entry.
-    journal_name_durable: bool,
     /// A journal was left behind that could not be ended: the next one must not begin inside it.
     journal_left: bool,
->>>>>>> main
     /// Bytes 24 to 39 of the file as last read or written.
     stamp: Stamp,
 
@@ -289,13 +284,9 @@ impl<X: PageInfo> Pager<X> {
             count_trusted: false,
             ends_reading: false,
             counter_raised: false,
-<<<<<<< HEAD
             kept_journal: None,
             nonces: 0,
-=======
-            journal_name_durable: false,
             journal_left: false,
->>>>>>> main
             stamp: Stamp::default(),
             cache_size: options.cache_size,
             locking_mode: if is_file { LockingMode::Normal } else { LockingMode::Exclusive },
