@@ -31,7 +31,8 @@ WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtc
 TORTURES = model keys interop recovery locks faults memory crash together backup shared \
     write_behind queue damage
 
-.PHONY: all demo test torture loom tsan memcheck bench docs install clean help
+.PHONY: all demo test torture loom tsan memcheck bench bench-instructions bench-tcl docs install \
+    clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -79,9 +80,18 @@ memcheck: all
 	    done; \
 	fi
 
+# Tables and charts stay in docs/.
 bench:
 	@tools/setup.sh cargo cc
-	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
+	$(CARGO) run --release -p tclbtree-bench -- --docs docs $(ARGS)
+
+bench-instructions:
+	@tools/setup.sh cargo cc valgrind
+	$(CARGO) run --release -p tclbtree-bench -- --instructions $(ARGS)
+
+bench-tcl: all
+	@tools/setup.sh tclsh --optional tcl-sqlite3
+	$(WITH_LIBRARY) $(TCLSH) bench/tcl.tcl
 
 docs: all
 	@tools/setup.sh tclsh
@@ -105,7 +115,10 @@ help:
 	@echo "make loom       the write-behind queue in every interleaving, PREEMPTIONS=$(PREEMPTIONS)"
 	@echo "make tsan       the tests with threads under ThreadSanitizer, which takes a nightly Rust"
 	@echo "make memcheck   the script tests under valgrind"
-	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make bench      speed beside SQLite's own b-tree, LMDB, redb and SQL, as tables and charts in"
+	@echo "                docs/; ARGS=--help for its options"
+	@echo "make bench-instructions  instructions per operation, under valgrind"
+	@echo "make bench-tcl  the commands beside those of the sqlite3 package, from Tcl"
 	@echo "make docs       write docs/commands.md anew from the table of commands"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
 	@echo "make clean      remove what was built"

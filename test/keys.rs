@@ -524,8 +524,9 @@ fn indexes_of_stock_are_read_and_written() {
             }
             let connection = stock::open(&path);
             assert_eq!(stock::integrity(&connection), "ok", "{encoding}, seed {seed}");
-            let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
-            assert_eq!(count, Ok(rows), "{encoding}, seed {seed}");
+            let count =
+                connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
+            assert_eq!(count, Ok(rows as i64), "{encoding}, seed {seed}");
         }
     }
 }

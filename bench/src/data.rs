@@ -68,18 +68,18 @@ impl Data {
         order
     }
 
-    /// What a full scan of generation 0 must sum up to, keys included as [`crate::store::Store`]'s
-    /// `scan` hands them out.
-    pub fn scan_sum(&self, kind: KeyKind) -> u64 {
-        let sum_of = |index| {
-            let entry = self.entry(index, 0);
+    /// What a full scan of these entries must sum up to, keys included as
+    /// [`crate::store::Store`]'s `scan` hands them out.
+    pub fn scan_sum(&self, kind: KeyKind, entries: &[u32], generation: u64) -> u64 {
+        let sum_of = |&index: &u32| {
+            let entry = self.entry(index as usize, generation);
             let key = match kind {
                 KeyKind::Int => entry.rowid as u64,
                 KeyKind::Key => sum_words(entry.key),
             };
             key.wrapping_add(sum_words(entry.value))
         };
-        (0..self.len()).map(sum_of).fold(0, u64::wrapping_add)
+        entries.iter().map(sum_of).fold(0, u64::wrapping_add)
     }
 }
 

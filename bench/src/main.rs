@@ -1,133 +1,44 @@
-//! The speed harness: this engine and SQLite's own b-tree side by side, doing the same work on
-//! the same page size, cache and durability, in one process.
+//! The speed harness: this engine, SQLite's own b-tree and other stores side by side, doing the
+//! same work on the same page size, cache and durability, in one process.
 //!
-//! `store.rs` says what a store must do, one file each implements it; `data.rs` has the entries,
-//! `workloads.rs` the rows, `rounds.rs` the order of runs, `report.rs` the tables. `latency.rs` is
-//! about the write-behind layer and stands alone.
+//! | file | what it has |
+//! | --- | --- |
+//! | `arguments` | the command line, the groups of rows |
+//! | `workloads`, `lane` | the rows: what they are, how they run on any store |
+//! | `store` | what a store must do; one file each does it |
+//! | `data` | the entries |
+//! | `rounds` | whose turn it is |
+//! | `report`, `chart` | tables and pictures |
+//! | `instructions` | counting instead of timing |
+//! | `latency` | the write-behind layer; stands alone |
 
+mod arguments;
+mod chart;
 mod data;
+mod instructions;
+mod lane;
 mod latency;
+mod lent;
+mod lmdb;
+mod redb;
 mod report;
 mod rounds;
+mod sql;
 mod sqlite_btree;
 mod store;
 mod tclbtree;
 mod workloads;
 
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use data::Data;
-use store::{Durability, Failure, KeyKind, Result, Settings, Store};
-use workloads::{Contender, Lane, Plan, Workload};
-
-const USAGE: &str = "\
-usage: tclbtree-bench [--rows N] [--value BYTES] [--page BYTES] [--rounds N]
-                      [--keys int|key|both] [--dir PATH] [--count ROW] [--store NAME]
-                      [--latency]
-
-Compares this engine with SQLite's own b-tree and prints Markdown tables: nanoseconds per
-operation (median of the rounds; ~ marks a spread of 10 % or more), in parentheses the ratio to
-SQLite. Files go to PATH, which should be on a real disk.
-
-For counting instructions: --count runs the rows up to ROW once and only its timed part within
-a function named `measured`, --store leaves out the other store.
-
-With --latency: what the write-behind layer changes, instead.
-";
-
-/// What the command line asks for.
-struct Arguments {
-    rows: usize,
-    value_size: usize,
-    page_size: u32,
-    rounds: usize,
-    kinds: Vec<KeyKind>,
-    directory: PathBuf,
-    counted: Option<Workload>,
-    store: Option<String>,
-    latency: bool,
-}
-
-impl Arguments {
-    /// Reads the command line; `None` if it asks for help.
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
-        let mut arguments = Arguments {
-            rows: 100_000,
-            value_size: 100,
-            page_size: 4096,
-            rounds: 5,
-            kinds: vec![KeyKind::Int, KeyKind::Key],
-            directory: default_directory(),
-            counted: None,
-            store: None,
-            latency: false,
-        };
-        while let Some(option) = words.next() {
-            if option == "--help" || option == "-h" {
-                return Ok(None);
-            }
-            if option == "--latency" {
-                arguments.latency = true;
-                continue;
-            }
-            let value = words.next().ok_or_else(|| Failure(format!("{option} needs a value")))?;
-            arguments.set(&option, &value)?;
-        }
-        Ok(Some(arguments))
-    }
-
-    fn set(&mut self, option: &str, value: &str) -> Result<()> {
-        match option {
-            "--rows" => self.rows = number(option, value, 1..=100_000_000)?,
-            "--value" => self.value_size = number(option, value, 1..=30_000)?,
-            "--page" => self.page_size = number(option, value, 512..=65_536)? as u32,
-            "--rounds" => self.rounds = number(option, value, 1..=1000)?,
-            "--dir" => self.directory = value.into(),
-            "--store" => self.store = Some(value.into()),
-            "--count" => {
-                let row = Workload::ALL.into_iter().find(|row| row.name() == value);
-                self.counted = Some(row.ok_or_else(|| Failure(format!("no row {value}")))?);
-                self.rounds = 0;
-            }
-            "--keys" => {
-                self.kinds = match value {
-                    "int" => vec![KeyKind::Int],
-                    "key" => vec![KeyKind::Key],
-                    "both" => vec![KeyKind::Int, KeyKind::Key],
-                    _ => return Err(Failure(format!("--keys: int, key or both, not {value}"))),
-                }
-            }
-            _ => return Err(Failure(format!("unknown option {option}\n{USAGE}"))),
-        }
-        Ok(())
-    }
-
-    fn settings(&self, kind: KeyKind) -> Settings {
-        // As many pages as 4 GiB hold: no file of these workloads is larger.
-        let cache_pages = (4u64 << 30) / u64::from(self.page_size);
-        Settings {
-            kind,
-            page_size: self.page_size,
-            cache_pages: cache_pages as u32,
-            durability: Durability::NoSync,
-        }
-    }
-}
-
-fn number(option: &str, value: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
-    match value.replace('_', "").parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(Failure(format!("{option}: a number from {range:?}, not {value}"))),
-    }
-}
-
-/// `bench-data` beside the folder of the build's profile, so on the disk the project is on.
-fn default_directory() -> PathBuf {
-    let program = std::env::current_exe().unwrap_or_default();
-    let target = program.ancestors().nth(2).unwrap_or(Path::new("."));
-    target.join("bench-data")
-}
+use arguments::{Arguments, Group, Mode, USAGE};
+use data::KEY_SIZE;
+use lane::{Contender, Lane};
+use report::TextLine;
+use store::{Failure, KeyKind, Result, Store};
+use workloads::{Plan, Workload};
 
 /// Memory-backed file systems say nothing about disks: warns about one.
 #[allow(unsafe_code)]
@@ -148,12 +59,27 @@ fn warn_about_memory(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn contenders(directory: &Path) -> Vec<Box<dyn Contender>> {
+/// All stores that were asked for, and can at all run a group with this page size.
+fn contenders(arguments: &Arguments, group: &Group, kind: KeyKind) -> Vec<Box<dyn Contender>> {
+    let directory = &arguments.directory;
+    let redb: Box<dyn Contender> = match kind {
+        KeyKind::Int => Box::new(Lane::<redb::Redb<u64>>::new(directory)),
+        KeyKind::Key => Box::new(Lane::<redb::Redb<&'static [u8; KEY_SIZE]>>::new(directory)),
+    };
     // The first one is the reference of all ratios.
-    vec![
+    let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(Lane::<sqlite_btree::SqliteBtree>::new(directory)),
         Box::new(Lane::<tclbtree::Tclbtree>::new(directory)),
-    ]
+        Box::new(Lane::<lmdb::Lmdb>::new(directory)),
+        redb,
+        Box::new(Lane::<sql::Sql>::new(directory)),
+    ];
+    let settings = group.settings(kind);
+    all.retain(|contender| {
+        let is_wanted = |names: &Vec<String>| names.iter().any(|name| name == contender.name());
+        contender.suits(&settings) && arguments.stores.as_ref().is_none_or(is_wanted)
+    });
+    all
 }
 
 fn count_word(count: usize) -> String {
@@ -164,42 +90,111 @@ fn count_word(count: usize) -> String {
     }
 }
 
+/// What a group gave.
+#[derive(Default)]
+struct Outcome {
+    stores: Vec<&'static str>,
+    walls: Vec<report::Line>,
+    cpus: Vec<report::Line>,
+    percentiles: Vec<TextLine>,
+    sizes: Vec<TextLine>,
+    memory: Vec<TextLine>,
+}
+
+impl Outcome {
+    /// The tables, under a heading.
+    fn markdown(&self, group: &Group, rounds: usize) -> String {
+        let mut text = format!("## {}\n\n", group.title);
+        let mut section = |title: &str, table: &str| {
+            if !table.is_empty() {
+                let _ = write!(text, "### {title}\n\n{table}\n");
+            }
+        };
+        let of = |lines: &[TextLine]| report::table(&self.stores, lines.iter().cloned());
+        let times = report::times(&self.stores, &self.walls);
+        section(&format!("Time, ns per operation ({rounds} rounds)"), &times);
+        section("Time of single commits, µs: half / 99 of 100 below", &of(&self.percentiles));
+        let cpus = report::times(&self.stores, &self.cpus);
+        section("Processor time of all threads, ns per operation", &cpus);
+        section("File size, MB", &of(&self.sizes));
+        section("Heap after a scan, kB, by the pages of cache allowed", &of(&self.memory));
+        text
+    }
+}
+
+fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for &entries in &group.entries {
+        for &kind in &group.kinds {
+            let mut contenders = contenders(arguments, group, kind);
+            let mut plan = Plan::new(entries, group.value_size, group.settings(kind), &group.rows);
+            plan.counting = arguments.mode == Mode::Count;
+            let rounds = if plan.counting { 0 } else { arguments.rounds };
+            let rows = rounds::run(&mut contenders, &plan, rounds)?;
+            outcome.stores = contenders.iter().map(|contender| contender.name()).collect();
+            let (value, page) = (group.value_size, group.page_size);
+            let setting = format!("{}/{value}B/p{page}/{}", kind.word(), count_word(entries));
+            outcome.walls.extend(report::lines(&setting, &rows, |sample| sample.wall));
+            outcome.cpus.extend(report::lines(&setting, &rows, |sample| sample.cpu));
+            outcome.percentiles.extend(report::percentiles(&setting, &rows));
+            outcome.sizes.extend(report::sizes(&setting, &rows));
+            if !plan.counting && plan.workloads.contains(&Workload::RandomInsert) {
+                outcome.memory.extend(memory(&contenders, &plan, &setting)?);
+            }
+            for contender in contenders {
+                contender.clean_up()?;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// What the stores keep in memory with a small cache and with one that holds everything.
+fn memory(contenders: &[Box<dyn Contender>], plan: &Plan, setting: &str) -> Result<Vec<TextLine>> {
+    let mut lines = Vec::new();
+    for pages in [plan.cold_pages, plan.settings.cache_pages] {
+        let mut cells = Vec::new();
+        for contender in contenders {
+            let bytes = contender.memory(plan, pages)?;
+            cells.push((bytes / 1000).to_string());
+        }
+        lines.push((format!("{setting}/{pages} pages"), cells));
+    }
+    Ok(lines)
+}
+
 fn run(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.directory)?;
     warn_about_memory(&arguments.directory)?;
-    if arguments.latency {
-        return latency::run(&arguments.directory);
+    match arguments.mode {
+        Mode::Latency => return latency::run(&arguments.directory),
+        Mode::Instructions => return instructions::run(arguments),
+        Mode::Times | Mode::Count => {}
     }
-    let names = [sqlite_btree::SqliteBtree::NAME, tclbtree::Tclbtree::NAME];
-    let (mut walls, mut cpus, mut sizes) = (String::new(), String::new(), String::new());
-    for &kind in &arguments.kinds {
-        let data = Data::new(arguments.rows, arguments.value_size);
-        let mut plan = Plan::new(data, arguments.settings(kind));
-        plan.counted = arguments.counted;
-        let mut contenders = contenders(&arguments.directory);
-        if let Some(name) = &arguments.store {
-            contenders.retain(|contender| contender.name() == name);
-        }
-        let rows = rounds::run(&mut contenders, &plan, arguments.rounds)?;
-        if plan.counted.is_some() {
+    let head = format!(
+        "SQLite {}. In parentheses the ratio to its b-tree, the column {}.\n",
+        sqlite_btree::version(),
+        sqlite_btree::SqliteBtree::NAME
+    );
+    let mut document = format!("# Benchmarks\n\nMade by `make bench`. {head}\n");
+    if arguments.mode == Mode::Times {
+        println!("{head}Files in {}.\n", arguments.directory.display());
+    }
+    for group in &arguments.groups {
+        let outcome = run_group(arguments, group)?;
+        if arguments.mode == Mode::Count {
             continue;
         }
-        let (value, page) = (arguments.value_size, arguments.page_size);
-        let count = count_word(arguments.rows);
-        let setting = format!("{}/{value}B/p{page}/{count}", kind.word());
-        walls.push_str(&report::times(&setting, &rows, |sample| sample.wall));
-        cpus.push_str(&report::times(&setting, &rows, |sample| sample.cpu));
-        sizes.push_str(&report::sizes(&setting, &rows));
+        let text = outcome.markdown(group, arguments.rounds);
+        println!("{text}");
+        if let Some(docs) = &arguments.docs {
+            let chart = chart::draw(group.title, &outcome.stores, &outcome.walls);
+            let name = format!("bench-{}.svg", group.name);
+            std::fs::write(docs.join(&name), chart)?;
+            let _ = write!(document, "{text}![{}]({name})\n\n", group.title);
+            std::fs::write(docs.join("benchmarks.md"), document.trim_end().to_string() + "\n")?;
+        }
     }
-    if arguments.counted.is_some() {
-        return Ok(());
-    }
-    let (head, rounds) = (report::head(&names), arguments.rounds);
-    let version = sqlite_btree::version();
-    println!("SQLite {version}; files in {}\n", arguments.directory.display());
-    println!("### Time, ns per operation ({rounds} rounds)\n\n{head}\n{walls}");
-    println!("### Processor time of all threads, ns per operation\n\n{head}\n{cpus}");
-    println!("### File size, MB\n\n{head}\n{sizes}");
     Ok(())
 }
 
@@ -217,4 +212,55 @@ fn main() -> ExitCode {
 fn help() -> Result<()> {
     print!("{USAGE}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Durability, Journal};
+    use workloads::{BULK, CommitRow, GROWTH, TRANSACTIONS};
+
+    /// Every row on every store, on little data: they read the same and accept their files.
+    #[test]
+    fn all_stores_agree() {
+        let directory = std::env::temp_dir().join(format!("tclbtree-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let commit = |durability, journal, exclusive| {
+            let (entries, transactions) = (2, 3);
+            Workload::Commit(CommitRow { entries, transactions, durability, journal, exclusive })
+        };
+        let mut small = TRANSACTIONS.to_vec();
+        use Journal::{Delete, Memory, Persist, Truncate, Wal};
+        for journal in [Delete, Truncate, Persist, Memory, Wal] {
+            small.push(commit(Durability::NoSync, journal, false));
+            small.push(commit(Durability::NoSync, journal, true));
+        }
+        small.push(commit(Durability::Durable, Delete, false));
+        let rows: [(usize, u32, &[Workload]); 4] =
+            [(100, 4096, &BULK), (5000, 4096, &BULK), (100, 1024, &GROWTH), (100, 4096, &small)];
+        for (value_size, page_size, rows) in rows {
+            let group = Group {
+                name: "test",
+                title: "Test",
+                entries: vec![300],
+                value_size,
+                page_size,
+                kinds: vec![KeyKind::Int, KeyKind::Key],
+                rows: rows.to_vec(),
+            };
+            let arguments = Arguments {
+                mode: Mode::Times,
+                groups: Vec::new(),
+                rounds: 1,
+                stores: None,
+                directory: directory.clone(),
+                docs: None,
+            };
+            let outcome = run_group(&arguments, &group).expect("an outcome");
+            assert_eq!(outcome.stores.len(), if page_size == 4096 { 5 } else { 3 });
+            let cells = outcome.walls.iter().flat_map(|line| &line.cells);
+            assert!(cells.flatten().all(|cell| cell.median > 0.0));
+        }
+        std::fs::remove_dir(&directory).expect("all files are deleted in the end");
+    }
 }

@@ -1,9 +1,11 @@
 //! The order of runs: stores take turns within one process, and each round another one begins.
 
+use crate::lane::Contender;
 use crate::store::{Failure, Result};
-use crate::workloads::{Contender, Plan, Sample, Workload};
+use crate::workloads::{Plan, Sample, Workload};
 
-/// All samples of one row, by store in the order of the contenders.
+/// All samples of one row, by store in the order of the contenders; none for a store that does
+/// not take part.
 #[derive(Debug)]
 pub struct Row {
     /// What was run.
@@ -12,23 +14,25 @@ pub struct Row {
     pub samples: Vec<Vec<Sample>>,
 }
 
-/// Runs every workload `rounds` times on every contender, after one round that does not count.
+/// Runs every workload `rounds` times on every contender that it suits, after one round that does
+/// not count.
 ///
 /// # Errors
 /// A contender fails, or two of them read different things.
 pub fn run(contenders: &mut [Box<dyn Contender>], plan: &Plan, rounds: usize) -> Result<Vec<Row>> {
-    let empty = |workload| Row { workload, samples: vec![Vec::new(); contenders.len()] };
-    let suits = |workload: &Workload| workload.is_for(plan.settings.kind);
-    let mut rows: Vec<Row> = Workload::ALL.into_iter().filter(suits).map(empty).collect();
+    let empty = |&workload| Row { workload, samples: vec![Vec::new(); contenders.len()] };
+    let mut rows: Vec<Row> = plan.workloads.iter().map(empty).collect();
     for round in 0..=rounds {
         for row in &mut rows {
-            if plan.counted.is_some_and(|counted| row.workload > counted) {
-                continue;
-            }
+            eprint!("\r  round {round} of {rounds}: {:<24}", row.workload.name());
             let mut sums = Vec::new();
             for turn in 0..contenders.len() {
                 let which = (turn + round) % contenders.len();
-                let sample = contenders[which].run(row.workload, plan)?;
+                let contender = &mut contenders[which];
+                if !contender.suits(&plan.settings_of(row.workload)) {
+                    continue;
+                }
+                let sample = contender.run(row.workload, plan)?;
                 sums.push(sample.sum);
                 if round > 0 {
                     row.samples[which].push(sample);
@@ -38,23 +42,27 @@ pub fn run(contenders: &mut [Box<dyn Contender>], plan: &Plan, rounds: usize) ->
                 return Err(Failure(format!("{}: sums differ: {sums:x?}", row.workload.name())));
             }
         }
-        eprint!("\r  {} round {round} of {rounds} ", plan.settings.kind.word());
         for contender in &mut *contenders {
             contender.finish()?;
         }
     }
-    eprintln!();
-    if plan.counted.is_some() {
-        return Ok(rows);
+    eprint!("\r{:60}\r", "");
+    if !plan.counting && plan.workloads.contains(&Workload::RandomInsert) {
+        cross_check(contenders, plan)?;
     }
-    cross_check(contenders, plan)?;
     Ok(rows)
 }
 
-/// Every contender opens and checks every other one's file, and its own.
+/// Every contender checks its own file, and those of the others that have the same format.
 fn cross_check(contenders: &[Box<dyn Contender>], plan: &Plan) -> Result<()> {
     for reader in contenders {
         for writer in contenders {
+            let takes_part = reader.suits(&plan.settings) && writer.suits(&plan.settings);
+            let is_own = reader.name() == writer.name();
+            let can_read = is_own || (reader.is_bare_sqlite() && writer.is_bare_sqlite());
+            if !takes_part || !can_read {
+                continue;
+            }
             reader.verify(writer.file(), plan).map_err(|Failure(text)| {
                 Failure(format!("{}'s file, read by {}: {text}", writer.name(), reader.name()))
             })?;

@@ -12,8 +12,10 @@
 #define SQLITE_EXTERN
 #include "sqlite3.c"
 
-/* The connection: a database handle, which the b-tree wants for its mutex and its allocations, and
-** the b-tree itself. */
+/* A database handle, which every b-tree wants for its mutex and its allocations. One serves all of
+** them, so that opening a b-tree is not charged with making one. */
+static sqlite3 *handle;
+
 typedef struct Connection {
   sqlite3 *db;
   Btree *btree;
@@ -21,8 +23,9 @@ typedef struct Connection {
 } Connection;
 
 static int open_btree(Connection *c, const char *path, int page_size, int cache_pages) {
-  int rc = sqlite3_open(":memory:", &c->db);
+  int rc = handle ? SQLITE_OK : sqlite3_open(":memory:", &handle);
   if (rc != SQLITE_OK) return rc;
+  c->db = handle;
   c->key_info = sqlite3KeyInfoAlloc(c->db, 1, 1);
   if (c->key_info == 0) return SQLITE_NOMEM;
   c->key_info->enc = SQLITE_UTF8;
@@ -36,13 +39,22 @@ static int open_btree(Connection *c, const char *path, int page_size, int cache_
 void bench_close(Connection *c) {
   if (c->btree) sqlite3BtreeClose(c->btree);
   if (c->key_info) sqlite3KeyInfoUnref(c->key_info);
-  sqlite3_close(c->db);
   free(c);
 }
 
+static int journal_mode_number(const char *name) {
+  const char *known;
+  int mode;
+  for (mode = 0; (known = sqlite3JournalModename(mode)) != 0; mode++) {
+    if (strcmp(known, name) == 0) return mode;
+  }
+  return PAGER_JOURNALMODE_DELETE;
+}
+
 /* Opens or creates the file. *out is set on success only. An existing file has its own page size and
-** is given 0. `synchronous` is 0 or 2, as the pragma. */
-int bench_open(const char *path, int page_size, int cache_pages, int synchronous, Connection **out) {
+** is given 0. `synchronous` is 0 or 2, as the pragma; `journal_mode` a name that its pragma takes. */
+int bench_open(const char *path, int page_size, int cache_pages, int synchronous,
+               const char *journal_mode, int exclusive, Connection **out) {
   Connection *c = calloc(1, sizeof(*c));
   int rc;
   if (c == 0) return SQLITE_NOMEM;
@@ -53,6 +65,8 @@ int bench_open(const char *path, int page_size, int cache_pages, int synchronous
   }
   sqlite3BtreeSetPagerFlags(c->btree, (synchronous ? PAGER_SYNCHRONOUS_FULL : PAGER_SYNCHRONOUS_OFF)
                                           | PAGER_CACHESPILL);
+  sqlite3PagerSetJournalMode(sqlite3BtreePager(c->btree), journal_mode_number(journal_mode));
+  if (exclusive) sqlite3PagerLockingMode(sqlite3BtreePager(c->btree), PAGER_LOCKINGMODE_EXCLUSIVE);
   *out = c;
   return SQLITE_OK;
 }
@@ -101,6 +115,20 @@ int bench_put_integer(BtCursor *cursor, i64 key, const void *data, int size) {
   return sqlite3BtreeInsert(cursor, &payload, 0, 0);
 }
 
+/* Inserts a row behind all others, as the SQL layer does when it makes up the rowid: it looks where
+** the end is, and says so. */
+int bench_append_integer(BtCursor *cursor, i64 key, const void *data, int size) {
+  BtreePayload payload;
+  int empty, rc = sqlite3BtreeLast(cursor, &empty);
+  if (rc != SQLITE_OK) return rc;
+  if (!empty && sqlite3BtreeIntegerKey(cursor) >= key) return SQLITE_MISUSE;
+  memset(&payload, 0, sizeof(payload));
+  payload.nKey = key;
+  payload.pData = data;
+  payload.nData = size;
+  return sqlite3BtreeInsert(cursor, &payload, BTREE_APPEND, 0);
+}
+
 static void blob_field(Mem *field, const void *bytes, int size) {
   memset(field, 0, sizeof(*field));
   field->flags = MEM_Blob;
@@ -109,8 +137,10 @@ static void blob_field(Mem *field, const void *bytes, int size) {
   field->enc = SQLITE_UTF8;
 }
 
-/* Inserts or replaces a record; its key field is handed over decoded, as the SQL layer does. */
-int bench_put_record(BtCursor *cursor, const void *record, int size, const void *key, int key_size) {
+/* Inserts or replaces a record; its key field is handed over decoded, as the SQL layer does. With
+** `append` the hint is given that it comes last. */
+int bench_put_record(BtCursor *cursor, const void *record, int size, const void *key, int key_size,
+                     int append) {
   BtreePayload payload;
   Mem field;
   blob_field(&field, key, key_size);
@@ -119,7 +149,7 @@ int bench_put_record(BtCursor *cursor, const void *record, int size, const void 
   payload.nKey = size;
   payload.aMem = &field;
   payload.nMem = 1;
-  return sqlite3BtreeInsert(cursor, &payload, 0, 0);
+  return sqlite3BtreeInsert(cursor, &payload, append ? BTREE_APPEND : 0, 0);
 }
 
 /* *found: 0 exact, negative: the cursor is on a smaller entry or the tree is empty, else positive. */

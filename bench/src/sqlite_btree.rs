@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 
 use crate::data::{Entry, RecordBuffer, split_record, sum_words};
-use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
+use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 #[repr(C)]
 struct Connection {
@@ -24,7 +24,7 @@ const DONE: c_int = 101;
 
 #[rustfmt::skip]
 unsafe extern "C" {
-    fn bench_open(path: *const c_char, page_size: c_int, cache_pages: c_int, synchronous: c_int, out: *mut *mut Connection) -> c_int;
+    fn bench_open(path: *const c_char, page_size: c_int, cache_pages: c_int, synchronous: c_int, journal_mode: *const c_char, exclusive: c_int, out: *mut *mut Connection) -> c_int;
     fn bench_close(c: *mut Connection);
     fn bench_begin(c: *mut Connection, write: c_int) -> c_int;
     fn bench_commit(c: *mut Connection) -> c_int;
@@ -32,7 +32,8 @@ unsafe extern "C" {
     fn bench_cursor(c: *mut Connection, root: c_uint, integer_keys: c_int, write: c_int, out: *mut *mut Cursor) -> c_int;
     fn bench_close_cursor(cursor: *mut Cursor);
     fn bench_put_integer(cursor: *mut Cursor, key: i64, data: *const c_void, size: c_int) -> c_int;
-    fn bench_put_record(cursor: *mut Cursor, record: *const c_void, size: c_int, key: *const c_void, key_size: c_int) -> c_int;
+    fn bench_put_record(cursor: *mut Cursor, record: *const c_void, size: c_int, key: *const c_void, key_size: c_int, append: c_int) -> c_int;
+    fn bench_append_integer(cursor: *mut Cursor, key: i64, data: *const c_void, size: c_int) -> c_int;
     fn bench_seek_integer(cursor: *mut Cursor, key: i64, found: *mut c_int) -> c_int;
     fn bench_seek_record(c: *mut Connection, cursor: *mut Cursor, key: *const c_void, key_size: c_int, found: *mut c_int) -> c_int;
     fn bench_first(cursor: *mut Cursor, empty: *mut c_int) -> c_int;
@@ -121,6 +122,17 @@ impl SqliteBtree {
         done("begin", unsafe { bench_begin(self.connection, write) })
     }
 
+    #[inline]
+    fn put_record(&mut self, entry: &Entry<'_>, append: bool) -> Result<()> {
+        let record = self.record.record(entry);
+        let (bytes, size) = (record.as_ptr().cast(), record.len() as c_int);
+        let (key, key_size) = (entry.key.as_ptr().cast(), entry.key.len() as c_int);
+        let append = c_int::from(append);
+        // SAFETY: B1, in a write transaction; the lengths are those of the slices.
+        let code = unsafe { bench_put_record(self.cursor, bytes, size, key, key_size, append) };
+        done("insert", code)
+    }
+
     /// The payload of the entry under the cursor, overflow included.
     #[inline]
     fn payload(&mut self) -> Result<&[u8]> {
@@ -192,20 +204,31 @@ impl Drop for SqliteBtree {
 impl Store for SqliteBtree {
     const NAME: &'static str = "sqlite-bt";
 
-    fn open(path: &Path, settings: &Settings) -> Result<SqliteBtree> {
-        let is_new = !path.exists();
+    const IS_BARE_SQLITE: bool = true;
+
+    fn suits(settings: &Settings) -> bool {
+        settings.journal != Journal::Wal
+    }
+
+    fn open(path: &Path, settings: &Settings, is_new: bool) -> Result<SqliteBtree> {
         let name = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| Failure("a path with a zero byte".into()))?;
         let synchronous = match settings.durability {
             Durability::NoSync => 0,
+            Durability::Durable => 2,
         };
+        let journal = CString::new(settings.journal.word())
+            .map_err(|_| Failure("a word with a zero byte".into()))?;
         let page_size = if is_new { settings.page_size as c_int } else { 0 };
         let cache = settings.cache_pages as c_int;
         let mut connection = ptr::null_mut();
-        // SAFETY: `name` ends with a zero byte; the function stores a connection only if it
-        // returns 0.
-        let code =
-            unsafe { bench_open(name.as_ptr(), page_size, cache, synchronous, &mut connection) };
+        let exclusive = c_int::from(settings.exclusive);
+        // SAFETY: `name` and `journal` end with a zero byte; the function stores a connection only
+        // if it returns 0.
+        let code = unsafe {
+            let (name, journal) = (name.as_ptr(), journal.as_ptr());
+            bench_open(name, page_size, cache, synchronous, journal, exclusive, &mut connection)
+        };
         done("open", code)?;
         let mut store = SqliteBtree {
             connection,
@@ -242,22 +265,27 @@ impl Store for SqliteBtree {
 
     #[inline]
     fn put(&mut self, entry: &Entry<'_>) -> Result<()> {
-        let code = match self.kind {
-            // SAFETY: B1, in a write transaction; the lengths are those of the slices.
-            KeyKind::Int => unsafe {
-                let value = entry.value;
-                let size = value.len() as c_int;
-                bench_put_integer(self.cursor, entry.rowid, value.as_ptr().cast(), size)
-            },
-            KeyKind::Key => {
-                let record = self.record.record(entry);
-                let (bytes, size) = (record.as_ptr().cast(), record.len() as c_int);
-                let key = entry.key.as_ptr().cast();
-                // SAFETY: as above.
-                unsafe { bench_put_record(self.cursor, bytes, size, key, entry.key.len() as c_int) }
+        match self.kind {
+            KeyKind::Int => {
+                let (value, size) = (entry.value.as_ptr().cast(), entry.value.len() as c_int);
+                // SAFETY: B1, in a write transaction; the length is that of the slice.
+                done("insert", unsafe { bench_put_integer(self.cursor, entry.rowid, value, size) })
             }
-        };
-        done("insert", code)
+            KeyKind::Key => self.put_record(entry, false),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, entry: &Entry<'_>) -> Result<()> {
+        match self.kind {
+            KeyKind::Int => {
+                let (value, size) = (entry.value.as_ptr().cast(), entry.value.len() as c_int);
+                // SAFETY: as in `put`.
+                let code = unsafe { bench_append_integer(self.cursor, entry.rowid, value, size) };
+                done("append", code)
+            }
+            KeyKind::Key => self.put_record(entry, true),
+        }
     }
 
     #[inline]

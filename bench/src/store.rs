@@ -48,6 +48,38 @@ impl KeyKind {
 pub enum Durability {
     /// It hands everything to the operating system and returns.
     NoSync,
+    /// It returns when nothing but a broken disk can undo it.
+    Durable,
+}
+
+/// What protects a transaction. Stores with one way of their own take part under [`Delete`].
+///
+/// [`Delete`]: Journal::Delete
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// A rollback journal that is deleted.
+    Delete,
+    /// One that is cut to zero bytes.
+    Truncate,
+    /// One whose header is zeroed.
+    Persist,
+    /// A rollback journal in memory: safe until the process dies.
+    Memory,
+    /// SQLite's write-ahead log, which only the SQL layer of this harness reaches.
+    Wal,
+}
+
+impl Journal {
+    /// The word that names the mode in the tables and in SQLite's pragma.
+    pub fn word(self) -> &'static str {
+        match self {
+            Journal::Delete => "delete",
+            Journal::Truncate => "truncate",
+            Journal::Persist => "persist",
+            Journal::Memory => "memory",
+            Journal::Wal => "wal",
+        }
+    }
 }
 
 /// What a store is opened with; the same for all stores of a comparison.
@@ -61,6 +93,18 @@ pub struct Settings {
     pub cache_pages: u32,
     /// Whether commits are durable.
     pub durability: Durability,
+    /// How transactions are protected.
+    pub journal: Journal,
+    /// Whether the file's locks are kept between transactions.
+    pub exclusive: bool,
+}
+
+impl Settings {
+    /// Whether these are the settings of a store that has no choice of page size, journal and
+    /// locking.
+    pub fn are_plain(&self) -> bool {
+        self.page_size == 4096 && self.journal == Journal::Delete && !self.exclusive
+    }
 }
 
 /// One store with one tree in one file.
@@ -70,9 +114,14 @@ pub struct Settings {
 pub trait Store: Sized {
     /// The name in the tables.
     const NAME: &'static str;
+    /// Whether the file is one that the other stores with this mark can read: a bare tree in
+    /// SQLite's format.
+    const IS_BARE_SQLITE: bool = false;
 
-    /// Opens the file, or makes it together with its one tree.
-    fn open(path: &Path, settings: &Settings) -> Result<Self>;
+    /// Whether the store can be opened like that.
+    fn suits(settings: &Settings) -> bool;
+    /// Opens the file; one that is new gets its one tree.
+    fn open(path: &Path, settings: &Settings, is_new: bool) -> Result<Self>;
     /// Closes the file.
     fn close(self) -> Result<()>;
     /// Begins a transaction for reading.
@@ -83,6 +132,14 @@ pub trait Store: Sized {
     fn commit(&mut self) -> Result<()>;
     /// Stores an entry, or replaces the one with this key.
     fn put(&mut self, entry: &Entry<'_>) -> Result<()>;
+    /// Replaces the value of this entry, which exists.
+    fn replace(&mut self, entry: &Entry<'_>) -> Result<()> {
+        self.put(entry)
+    }
+    /// Stores an entry behind all others, using what the store has for that.
+    fn append(&mut self, entry: &Entry<'_>) -> Result<()> {
+        self.put(entry)
+    }
     /// Hands the value of this entry's key to `read`; `false` if there is none.
     fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool>;
     /// The same for many entries, one after the other; returns how many were found. A store that can
@@ -112,6 +169,6 @@ pub trait Store: Sized {
     ) -> Result<()>;
     /// Deletes this entry, which exists.
     fn delete(&mut self, entry: &Entry<'_>) -> Result<()>;
-    /// The store's own integrity check.
+    /// The store's own integrity check, if it has one.
     fn check(&mut self) -> Result<()>;
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tclbtree::format::{PageNumber, PageSize};
-use tclbtree::pager::SafetyLevel;
+use tclbtree::pager::{JournalMode, LockingMode, SafetyLevel};
 use tclbtree::{Btree, CursorId, Key, LockedCursor, Options, TransactionKind, UnixVfs};
 
-use crate::data::{Entry, RecordBuffer, split_record, sum_words};
-use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
+use crate::data::{Entry, KEY_SIZE, RecordBuffer, split_record, sum_words};
+use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 /// The tree is the first one made in the file, and without auto-vacuum it gets page 2.
 const ROOT: u32 = 2;
@@ -128,15 +128,31 @@ fn seek(
 impl Store for Tclbtree {
     const NAME: &'static str = "tclbtree";
 
-    fn open(path: &Path, settings: &Settings) -> Result<Tclbtree> {
-        let is_new = !path.exists();
+    const IS_BARE_SQLITE: bool = true;
+
+    fn suits(settings: &Settings) -> bool {
+        settings.journal != Journal::Wal
+    }
+
+    fn open(path: &Path, settings: &Settings, is_new: bool) -> Result<Tclbtree> {
         let page_size = PageSize::new(settings.page_size)
             .ok_or_else(|| Failure(format!("no page size: {}", settings.page_size)))?;
         let cache_size = i32::try_from(settings.cache_pages).unwrap_or(i32::MAX);
         let options = Options { page_size, cache_size, ..Options::default() };
         let mut btree = Btree::open(Arc::new(UnixVfs::new()), path, &options)?;
-        match settings.durability {
-            Durability::NoSync => btree.set_safety_level(SafetyLevel::Off, false),
+        let safety = match settings.durability {
+            Durability::NoSync => SafetyLevel::Off,
+            Durability::Durable => SafetyLevel::Full,
+        };
+        btree.set_safety_level(safety, false);
+        btree.set_journal_mode(match settings.journal {
+            Journal::Delete | Journal::Wal => JournalMode::Delete,
+            Journal::Truncate => JournalMode::Truncate,
+            Journal::Persist => JournalMode::Persist,
+            Journal::Memory => JournalMode::Memory,
+        })?;
+        if settings.exclusive {
+            btree.set_locking_mode(LockingMode::Exclusive);
         }
         let mut store = Tclbtree {
             btree,
@@ -185,6 +201,14 @@ impl Store for Tclbtree {
         Ok(())
     }
 
+    fn replace(&mut self, entry: &Entry<'_>) -> Result<()> {
+        if self.kind == KeyKind::Key {
+            // The tree compares whole records, so another value is another entry.
+            self.delete(entry)?;
+        }
+        self.put(entry)
+    }
+
     fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool> {
         Ok(self.get_each(std::iter::once(*entry), read)? == 1)
     }
@@ -199,22 +223,33 @@ impl Store for Tclbtree {
         let (kind, record, overflow) = (self.kind, &mut self.record, &mut self.overflow);
         let mut found = 0;
         for wanted in entries {
-            if seek(&mut cursor, kind, record, &wanted)? {
-                found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
-                    let (key, value) = match kind {
-                        KeyKind::Int => (None, payload),
-                        KeyKind::Key => {
-                            let (key, value) = split_record(payload);
-                            (Some(key), value)
-                        }
-                    };
-                    let is_it = key.is_none_or(|key| key == wanted.key);
-                    if is_it {
-                        read(value);
-                    }
-                    is_it
-                })?);
+            if !seek(&mut cursor, kind, record, &wanted)? {
+                continue;
             }
+            if kind == KeyKind::Key && cursor.local_entry()?.is_none() {
+                // The key is always on the page: no value is read for one that is absent.
+                let prefix = record.prefix(&wanted);
+                let mut start = [0; 2 * KEY_SIZE];
+                let start = &mut start[..prefix.len()];
+                cursor.read_key(0, start)?;
+                if start != prefix {
+                    continue;
+                }
+            }
+            found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
+                let (key, value) = match kind {
+                    KeyKind::Int => (None, payload),
+                    KeyKind::Key => {
+                        let (key, value) = split_record(payload);
+                        (Some(key), value)
+                    }
+                };
+                let is_it = key.is_none_or(|key| key == wanted.key);
+                if is_it {
+                    read(value);
+                }
+                is_it
+            })?);
         }
         Ok(found)
     }

@@ -1,78 +1,181 @@
-//! The workloads, each written once for all stores.
+//! The rows of the report: what each of them does, in words and as data. `lane.rs` does it.
 
-use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::data::{Data, Entry, sum_words};
-use crate::store::{Failure, KeyKind, Result, Settings, Store};
+use crate::data::Data;
+use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings};
 
 /// One row of the report. Rows that need the file of an earlier row come after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
     /// Put all entries in key order into an empty file.
     SequentialInsert,
+    /// Visit all entries of that file forward, reading key and value.
+    SequentialFileScan,
+    /// Get all entries of that file in random order.
+    SequentialFileGet,
+    /// Put all entries in key order into an empty file, telling the store that they come last.
+    Append,
+    /// Put all entries in random order into an empty file, with a cache far smaller than that.
+    SpillInsert,
     /// Put all entries in random order into an empty file, which the rows below use.
     RandomInsert,
     /// Get all entries in random order, in one read transaction.
     RandomGet,
-    /// Visit all entries forward, reading key and value.
-    ForwardScan,
-    /// The same backward.
-    BackwardScan,
     /// Get all entries in key order.
     SequentialGet,
     /// Get keys that are not there, in random order; byte-string keys only.
     MissingGet,
     /// Find a random entry and read ten from there on.
     Range,
+    /// Visit all entries forward, reading key and value.
+    ForwardScan,
+    /// The same backward.
+    BackwardScan,
     /// Replace every value by one of the same length, in random order.
     Overwrite,
+    /// Get entries in random order, with a cache far smaller than the file.
+    ColdGet,
+    /// Visit all entries with such a cache.
+    ColdScan,
     /// Delete half of the entries, in random order.
     DeleteHalf,
+    /// A read transaction with one random get.
+    ReadOne,
+    /// Open the file, get one entry, close.
+    OpenGetClose,
+    /// A write transaction that puts new entries at random places.
+    Commit(CommitRow),
 }
 
-/// Entries that [`Workload::Range`] reads each time.
-const RANGE_LENGTH: usize = 10;
+/// What is particular to a row of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitRow {
+    /// Entries per transaction.
+    pub entries: usize,
+    /// Transactions in a row.
+    pub transactions: usize,
+    /// Whether each is durable before the next begins.
+    pub durability: Durability,
+    /// What protects it.
+    pub journal: Journal,
+    /// Whether locks are kept in between.
+    pub exclusive: bool,
+}
+
+/// The rows that fill, read and change one file.
+pub const BULK: [Workload; 15] = [
+    Workload::SequentialInsert,
+    Workload::SequentialFileScan,
+    Workload::Append,
+    Workload::SpillInsert,
+    Workload::RandomInsert,
+    Workload::RandomGet,
+    Workload::SequentialGet,
+    Workload::MissingGet,
+    Workload::Range,
+    Workload::ForwardScan,
+    Workload::BackwardScan,
+    Workload::Overwrite,
+    Workload::ColdGet,
+    Workload::ColdScan,
+    Workload::DeleteHalf,
+];
+
+/// The rows that are repeated with ever more entries.
+pub const GROWTH: [Workload; 3] =
+    [Workload::SequentialInsert, Workload::SequentialFileGet, Workload::SequentialFileScan];
+
+/// The rows of small transactions.
+pub const TRANSACTIONS: [Workload; 2] = [Workload::ReadOne, Workload::OpenGetClose];
+
+/// The rows of commits.
+pub fn commits() -> Vec<Workload> {
+    use Durability::{Durable, NoSync};
+    use Journal::{Delete, Memory, Persist, Truncate, Wal};
+    let row = |entries, transactions, durability, journal, exclusive| {
+        Workload::Commit(CommitRow { entries, transactions, durability, journal, exclusive })
+    };
+    let mut rows = Vec::new();
+    for journal in [Delete, Truncate, Persist, Memory] {
+        rows.push(row(1, 200, Durable, journal, false));
+    }
+    rows.push(row(1, 200, Durable, Persist, true));
+    rows.push(row(1, 200, Durable, Wal, false));
+    for journal in [Delete, Persist, Wal] {
+        rows.push(row(100, 200, Durable, journal, false));
+    }
+    for journal in [Delete, Truncate, Persist, Memory] {
+        rows.push(row(1, 5000, NoSync, journal, false));
+    }
+    for journal in [Persist, Memory] {
+        rows.push(row(1, 5000, NoSync, journal, true));
+    }
+    rows.push(row(1, 5000, NoSync, Wal, false));
+    rows
+}
+
+impl CommitRow {
+    /// New entries that one run needs.
+    pub fn new_entries(self) -> usize {
+        self.entries * self.transactions
+    }
+
+    fn name(self) -> String {
+        let kind = match self.durability {
+            Durability::Durable => "durable",
+            Durability::NoSync => "nosync",
+        };
+        let exclusive = if self.exclusive { "-excl" } else { "" };
+        format!("commit/{kind}{}/{}{exclusive}", self.entries, self.journal.word())
+    }
+}
 
 impl Workload {
-    /// All rows in the order in which they must run.
-    pub const ALL: [Workload; 10] = [
-        Workload::SequentialInsert,
-        Workload::RandomInsert,
-        Workload::RandomGet,
-        Workload::ForwardScan,
-        Workload::BackwardScan,
-        Workload::SequentialGet,
-        Workload::MissingGet,
-        Workload::Range,
-        Workload::Overwrite,
-        Workload::DeleteHalf,
-    ];
-
     /// Whether the row makes sense for these keys.
     pub fn is_for(self, kind: KeyKind) -> bool {
-        match self {
-            Workload::MissingGet => kind == KeyKind::Key,
-            // Our entries of byte-string trees are all key: another value is another entry.
-            Workload::Overwrite => kind == KeyKind::Int,
-            _ => true,
-        }
+        self != Workload::MissingGet || kind == KeyKind::Key
     }
 
     /// The row's name in the tables.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> String {
+        let name = match self {
             Workload::SequentialInsert => "seq_ins",
+            Workload::SequentialFileScan => "scan_seq",
+            Workload::SequentialFileGet => "get_rnd",
+            Workload::Append => "append",
+            Workload::SpillInsert => "rnd_ins_spill",
             Workload::RandomInsert => "rnd_ins",
             Workload::RandomGet => "get_hot",
-            Workload::ForwardScan => "scan_fwd",
-            Workload::BackwardScan => "scan_back",
             Workload::SequentialGet => "get_seq",
             Workload::MissingGet => "get_miss",
             Workload::Range => "range10",
+            Workload::ForwardScan => "scan_fwd",
+            Workload::BackwardScan => "scan_back",
             Workload::Overwrite => "overwrite",
+            Workload::ColdGet => "get_cold",
+            Workload::ColdScan => "scan_cold",
             Workload::DeleteHalf => "del_half",
+            Workload::ReadOne => "txn/read1",
+            Workload::OpenGetClose => "txn/open_get_close",
+            Workload::Commit(row) => return row.name(),
+        };
+        name.into()
+    }
+
+    /// The settings of a row, given those of its group.
+    pub fn settings(self, group: &Settings, cold_pages: u32) -> Settings {
+        match self {
+            Workload::SpillInsert | Workload::ColdGet | Workload::ColdScan => {
+                Settings { cache_pages: cold_pages, ..*group }
+            }
+            Workload::Commit(row) => Settings {
+                durability: row.durability,
+                journal: row.journal,
+                exclusive: row.exclusive,
+                ..*group
+            },
+            _ => *group,
         }
     }
 }
@@ -82,39 +185,94 @@ impl Workload {
 pub struct Plan {
     /// The entries.
     pub data: Data,
-    /// How files are opened.
+    /// How files are opened, unless the row says otherwise.
     pub settings: Settings,
+    /// Pages of the cache where it is to be small.
+    pub cold_pages: u32,
+    /// The rows, in the order in which they run.
+    pub workloads: Vec<Workload>,
+    /// Entries that a file of commits begins with: the first of `insert_order`.
+    pub preloaded: usize,
     /// The order of random inserts.
     pub insert_order: Vec<u32>,
     /// The order of random gets.
     pub get_order: Vec<u32>,
-    /// The row whose instructions are to be counted: only its timed part goes through
-    /// [`measured`], by whose name the counting tool knows it.
-    pub counted: Option<Workload>,
+    /// Counts the instructions of the last row: only its timed part goes through [`measured`], by
+    /// whose name the counting tool knows it.
+    pub counting: bool,
 }
 
 impl Plan {
-    /// The plan for these entries.
-    pub fn new(data: Data, settings: Settings) -> Plan {
-        let (insert_order, get_order) = (data.shuffled(0x5eed_0001), data.shuffled(0x5eed_0002));
-        Plan { data, settings, insert_order, get_order, counted: None }
+    /// The plan for `count` entries and what the rows of commits add to them.
+    pub fn new(
+        count: usize,
+        value_size: usize,
+        settings: Settings,
+        workloads: &[Workload],
+    ) -> Plan {
+        let new_entries = |row: &Workload| match row {
+            Workload::Commit(row) => row.new_entries(),
+            _ => 0,
+        };
+        let more = workloads.iter().map(new_entries).max().unwrap_or(0);
+        let data = Data::new(count + more, value_size);
+        let (insert_order, mut get_order) =
+            (data.shuffled(0x5eed_0001), data.shuffled(0x5eed_0002));
+        if more > 0 {
+            // Only entries that are there from the beginning are read.
+            get_order.clear();
+            get_order.extend(&insert_order[..count]);
+        }
+        let is_for = |row: &Workload| row.is_for(settings.kind);
+        Plan {
+            data,
+            settings,
+            cold_pages: if value_size <= 100 && count <= 100_000 { 500 } else { 2000 },
+            workloads: workloads.iter().copied().filter(is_for).collect(),
+            preloaded: count,
+            insert_order,
+            get_order,
+            counting: false,
+        }
+    }
+
+    /// The settings of a row.
+    pub fn settings_of(&self, workload: Workload) -> Settings {
+        workload.settings(&self.settings, self.cold_pages)
+    }
+
+    /// Entries that the row which deletes some of them deletes: the first of `get_order`.
+    pub fn half(&self) -> usize {
+        self.get_order.len().div_ceil(2)
+    }
+
+    /// What is left in the file of random inserts when all rows have run: the entries, in
+    /// `get_order`, and the generation of their values.
+    pub fn survivors(&self) -> (&[u32], u64) {
+        let has = |row| self.workloads.contains(&row);
+        let gone = if has(Workload::DeleteHalf) { self.half() } else { 0 };
+        (&self.get_order[gone..], u64::from(has(Workload::Overwrite)))
     }
 
     /// Times `work`, which returns the number of its operations and the sum of what it read.
-    fn time(
+    pub fn time(
         &self,
         workload: Workload,
         work: impl FnOnce() -> Result<(usize, u64)>,
     ) -> Result<Sample> {
+        let counted = self.counting && self.workloads.last() == Some(&workload);
         let clock = Clock::start();
-        let (operations, sum) =
-            if self.counted == Some(workload) { measured(work)? } else { work()? };
-        clock.stop(operations, sum)
+        let (operations, sum) = if counted { measured(work)? } else { work()? };
+        let sample = clock.stop(operations, sum)?;
+        if counted {
+            println!("operations: {operations}");
+        }
+        Ok(sample)
     }
 }
 
 /// What one run of one row gave.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
     /// Time on the clock.
     pub wall: Duration,
@@ -124,269 +282,16 @@ pub struct Sample {
     pub operations: u64,
     /// Sum of all that was read: equal for all stores, or one of them read something else.
     pub sum: u64,
-    /// Size of the file afterwards, in bytes.
+    /// Size of the file afterwards, in bytes; 0 where it is not of interest.
     pub file_size: u64,
-}
-
-/// One store's part in a comparison, whatever its type.
-pub trait Contender {
-    /// The store's name.
-    fn name(&self) -> &'static str;
-    /// Runs one row.
-    fn run(&mut self, workload: Workload, plan: &Plan) -> Result<Sample>;
-    /// Closes what is open.
-    fn finish(&mut self) -> Result<()>;
-    /// The file of the random inserts.
-    fn file(&self) -> &Path;
-    /// Opens another contender's file and checks all of it: the integrity check, and the sum of
-    /// keys and values.
-    fn verify(&self, file: &Path, plan: &Plan) -> Result<()>;
-}
-
-/// A store and its files.
-pub struct Lane<S> {
-    store: Option<S>,
-    sequential: PathBuf,
-    random: PathBuf,
-}
-
-impl<S: Store> Lane<S> {
-    /// A lane with its files in this directory.
-    pub fn new(directory: &Path) -> Lane<S> {
-        let file = |kind: &str| directory.join(format!("{}-{kind}.db", S::NAME));
-        Lane { store: None, sequential: file("sequential"), random: file("random") }
-    }
-
-    fn create(&mut self, path: &Path, plan: &Plan) -> Result<&mut S> {
-        self.finish()?;
-        remove_database(path)?;
-        Ok(self.store.insert(S::open(path, &plan.settings)?))
-    }
-
-    fn hot(&mut self, plan: &Plan) -> Result<&mut S> {
-        if self.store.is_none() {
-            self.store = Some(S::open(&self.random, &plan.settings)?);
-        }
-        let store = self.store.as_mut().ok_or_else(|| Failure("nothing is open".into()))?;
-        store.begin_read()?;
-        store.scan(|_, value| {
-            black_box(value);
-        })?;
-        store.commit()?;
-        Ok(store)
-    }
-
-    fn sequential_insert(&mut self, plan: &Plan) -> Result<Sample> {
-        let path = self.sequential.clone();
-        let store = self.create(&path, plan)?;
-        let sample = insert_all(Workload::SequentialInsert, store, plan, 0..plan.data.len())?;
-        self.finish()?;
-        Ok(Sample { file_size: path.metadata()?.len(), ..sample })
-    }
-
-    fn random_insert(&mut self, plan: &Plan) -> Result<Sample> {
-        let path = self.random.clone();
-        let store = self.create(&path, plan)?;
-        let order = plan.insert_order.iter().map(|&index| index as usize);
-        let sample = insert_all(Workload::RandomInsert, store, plan, order)?;
-        Ok(Sample { file_size: path.metadata()?.len(), ..sample })
-    }
-
-    fn random_get(&mut self, plan: &Plan) -> Result<Sample> {
-        let store = self.hot(plan)?;
-        let entries = plan.get_order.iter().map(|&index| plan.data.entry(index as usize, 0));
-        get_all(Workload::RandomGet, store, plan, entries)
-    }
-
-    fn scan(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
-        let store = self.hot(plan)?;
-        plan.time(workload, || {
-            let (mut sum, mut entries) = (0u64, 0);
-            let read = |key: u64, value: &[u8]| {
-                sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-                entries += 1;
-            };
-            store.begin_read()?;
-            match workload {
-                Workload::BackwardScan => store.scan_back(read)?,
-                _ => store.scan(read)?,
-            }
-            store.commit()?;
-            Ok((entries, sum))
-        })
-    }
-
-    fn sequential_get(&mut self, plan: &Plan) -> Result<Sample> {
-        let store = self.hot(plan)?;
-        let entries = (0..plan.data.len()).map(|index| plan.data.entry(index, 0));
-        get_all(Workload::SequentialGet, store, plan, entries)
-    }
-
-    fn missing_get(&mut self, plan: &Plan) -> Result<Sample> {
-        let store = self.hot(plan)?;
-        let flipped = |&index: &u32| {
-            let mut key = *plan.data.entry(index as usize, 0).key;
-            key[key.len() - 1] ^= 1;
-            key
-        };
-        let keys: Vec<_> = plan.get_order.iter().map(flipped).collect();
-        plan.time(Workload::MissingGet, || {
-            store.begin_read()?;
-            let of_present = plan.get_order.iter().map(|&index| plan.data.entry(index as usize, 0));
-            let entries = of_present.zip(&keys).map(|(entry, key)| Entry { key, ..entry });
-            let found = store.get_each(entries, |_| ())?;
-            store.commit()?;
-            Ok((plan.get_order.len(), found))
-        })
-    }
-
-    fn range(&mut self, plan: &Plan) -> Result<Sample> {
-        let store = self.hot(plan)?;
-        plan.time(Workload::Range, || {
-            let mut sum = 0u64;
-            let starts = &plan.get_order[..plan.get_order.len().div_ceil(5)];
-            store.begin_read()?;
-            for &index in starts {
-                let entry = plan.data.entry(index as usize, 0);
-                store.range(&entry, RANGE_LENGTH, |key, value| {
-                    sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-                })?;
-            }
-            store.commit()?;
-            Ok((starts.len(), sum))
-        })
-    }
-
-    /// Changes the file of random inserts, so on a copy of it.
-    fn change(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
-        self.finish()?;
-        remove_database(&self.sequential)?;
-        std::fs::copy(&self.random, &self.sequential)?;
-        let mut store = S::open(&self.sequential, &plan.settings)?;
-        store.begin_read()?;
-        store.scan(|_, value| {
-            black_box(value);
-        })?;
-        store.commit()?;
-        let sample = plan.time(workload, || {
-            let count = match workload {
-                Workload::DeleteHalf => plan.get_order.len().div_ceil(2),
-                _ => plan.get_order.len(),
-            };
-            store.begin_write()?;
-            for &index in &plan.get_order[..count] {
-                match workload {
-                    Workload::DeleteHalf => store.delete(&plan.data.entry(index as usize, 0))?,
-                    _ => store.put(&plan.data.entry(index as usize, 1))?,
-                }
-            }
-            store.commit()?;
-            Ok((count, 0))
-        })?;
-        store.check()?;
-        store.close()?;
-        Ok(Sample { file_size: self.sequential.metadata()?.len(), ..sample })
-    }
-}
-
-/// Puts these entries in one transaction; opening and creating are outside of the clock.
-fn insert_all<S: Store>(
-    workload: Workload,
-    store: &mut S,
-    plan: &Plan,
-    order: impl Iterator<Item = usize>,
-) -> Result<Sample> {
-    plan.time(workload, || {
-        let mut operations = 0;
-        store.begin_write()?;
-        for index in order {
-            store.put(&plan.data.entry(index, 0))?;
-            operations += 1;
-        }
-        store.commit()?;
-        Ok((operations, 0))
-    })
-}
-
-/// Gets these entries, which all exist, in one transaction.
-fn get_all<'e, S: Store>(
-    workload: Workload,
-    store: &mut S,
-    plan: &Plan,
-    entries: impl ExactSizeIterator<Item = Entry<'e>>,
-) -> Result<Sample> {
-    plan.time(workload, || {
-        let (mut sum, count) = (0u64, entries.len());
-        store.begin_read()?;
-        let found = store.get_each(entries, |value| sum = sum.wrapping_add(sum_words(value)))?;
-        store.commit()?;
-        match found == count as u64 {
-            true => Ok((count, sum)),
-            false => Err(Failure(format!("{found} of {count} entries were found"))),
-        }
-    })
-}
-
-impl<S: Store> Contender for Lane<S> {
-    fn name(&self) -> &'static str {
-        S::NAME
-    }
-
-    fn run(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
-        let sample = match workload {
-            Workload::SequentialInsert => self.sequential_insert(plan),
-            Workload::RandomInsert => self.random_insert(plan),
-            Workload::RandomGet => self.random_get(plan),
-            Workload::ForwardScan | Workload::BackwardScan => self.scan(workload, plan),
-            Workload::SequentialGet => self.sequential_get(plan),
-            Workload::MissingGet => self.missing_get(plan),
-            Workload::Range => self.range(plan),
-            Workload::Overwrite | Workload::DeleteHalf => self.change(workload, plan),
-        };
-        sample.map_err(|Failure(text)| Failure(format!("{} {}: {text}", S::NAME, workload.name())))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.store.take().map_or(Ok(()), S::close)
-    }
-
-    fn file(&self) -> &Path {
-        &self.random
-    }
-
-    fn verify(&self, file: &Path, plan: &Plan) -> Result<()> {
-        let mut store = S::open(file, &plan.settings)?;
-        store.check()?;
-        let (mut sum, mut entries) = (0u64, 0);
-        store.begin_read()?;
-        store.scan(|key, value| {
-            sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-            entries += 1;
-        })?;
-        store.commit()?;
-        store.close()?;
-        if entries != plan.data.len() || sum != plan.data.scan_sum(plan.settings.kind) {
-            return Err(Failure(format!("{entries} entries with sum {sum:#x}")));
-        }
-        Ok(())
-    }
+    /// The time that half of the operations and 99 of 100 kept below, where each was timed.
+    pub percentiles: Option<(Duration, Duration)>,
 }
 
 /// What `valgrind --toggle-collect` is told to look at.
 #[inline(never)]
 fn measured<T>(work: impl FnOnce() -> T) -> T {
     work()
-}
-
-fn remove_database(path: &Path) -> Result<()> {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    for file in [path, Path::new(&journal)] {
-        if file.exists() {
-            std::fs::remove_file(file)?;
-        }
-    }
-    Ok(())
 }
 
 struct Clock {
@@ -404,7 +309,7 @@ impl Clock {
         let cpu = processor_time().saturating_sub(self.cpu);
         match operations {
             0 => Err(Failure("nothing was done".into())),
-            _ => Ok(Sample { wall, cpu, operations: operations as u64, sum, file_size: 0 }),
+            _ => Ok(Sample { wall, cpu, operations: operations as u64, sum, ..Sample::default() }),
         }
     }
 }

@@ -66,6 +66,12 @@ impl Source<'_> {
     }
 }
 
+/// Fills `out` with the bytes of an overflow page from `at` on. Returns the number of the next page.
+fn copy_piece(page: &[u8], at: usize, out: &mut [u8]) -> Result<u32> {
+    out.copy_from_slice(slice(page, at, out.len())?);
+    u32_at(page, 0)
+}
+
 /// The last page of a chain that is being written; pinned.
 struct Tail {
     number: PageNumber,
@@ -154,19 +160,21 @@ impl Store {
         let mut out = out;
         while !out.is_empty() {
             let page = self.chain_page(number)?;
-            let mark = self.pager.mark();
-            let page = self.pager.fetch(page)?;
-            let bytes = self.pager.bytes(page);
-            number = u32_at(bytes, 0)?;
-            if skipped > 0 {
-                skipped -= 1;
-            } else {
-                let here = out.len().min(capacity - from);
-                let (now, later) = std::mem::take(&mut out).split_at_mut(here);
-                now.copy_from_slice(slice(bytes, PAYLOAD + from, here)?);
-                (out, from) = (later, 0);
-            }
-            self.pager.release(mark);
+            let here = if skipped > 0 { 0 } else { out.len().min(capacity - from) };
+            let (now, later) = std::mem::take(&mut out).split_at_mut(here);
+            let from_page = PAYLOAD + from;
+            number = match self.pager.peek(page)? {
+                Some(bytes) => copy_piece(bytes, from_page, now)?,
+                None => {
+                    let mark = self.pager.mark();
+                    let page = self.pager.fetch(page)?;
+                    let next = copy_piece(self.pager.bytes(page), from_page, now);
+                    self.pager.release(mark);
+                    next?
+                }
+            };
+            (out, from) = (later, if skipped > 0 { from } else { 0 });
+            skipped = skipped.saturating_sub(1);
         }
         Ok(())
     }

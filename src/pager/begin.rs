@@ -6,7 +6,7 @@ use super::page_set::PageSet;
 use super::state::State;
 use super::temporary::MemoryFile;
 use super::together::SuperJournal;
-use super::{JournalMode, LockingMode, PageInfo, Pager, Stamp};
+use super::{JournalMode, PageInfo, Pager, Stamp};
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, PageNumber};
@@ -52,6 +52,16 @@ pub(super) struct Transaction {
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
     pub(super) spill_forbidden: bool,
+}
+
+/// The journal file of a commit, for the next one: opening it again would cost the calls, and the
+/// knowledge that its directory entry is durable.
+#[derive(Debug)]
+pub(super) struct KeptJournal {
+    pub(super) file: Box<dyn File>,
+    pub(super) name_durable: bool,
+    /// The lock of its commit was kept, so that nobody can have deleted the file.
+    pub(super) is_locked: bool,
 }
 
 impl Default for Transaction {
@@ -211,29 +221,41 @@ impl<X: PageInfo> Pager<X> {
         let limit = u64::try_from(self.journal_limit).ok().filter(|_| in_file && self.is_file());
         let device = self.file.device();
         let durable = in_file && !self.is_sync_disabled();
-        let setup = JournalSetup {
+        let mut setup = JournalSetup {
             page_size: self.page_size,
             lock_page: self.lock_page,
             sector: self.sector_size(),
             original_pages: self.transaction.original_pages,
             endless: !durable || device.safe_append,
             limit,
-            // As long as the lock is kept nobody else can have deleted the file.
-            name_durable: self.locking_mode == LockingMode::Exclusive && self.journal_name_durable,
+            in_memory: !in_file,
+            name_durable: false,
         };
         if limit.is_some_and(|limit| limit < u64::from(setup.sector)) {
             return Err(Error::Full);
         }
-        if self.is_file() && self.file.has_moved()? {
+        let kept = if in_file { self.kept_journal.take() } else { None };
+        // A journal in memory has no place that could be the wrong one.
+        let is_locked = kept.as_ref().is_some_and(|kept| kept.is_locked);
+        if in_file && !is_locked && self.is_file() && self.file.has_moved()? {
             return Err(Error::ReadOnly(ReadOnlyReason::Moved));
         }
-        let mut file = self.open_journal_file(in_file)?;
+        let mut file = match kept {
+            // The same name leads to the same file still, so it was not gone in between either:
+            // nobody else can have its number while it is open here.
+            Some(kept) if kept.is_locked || !kept.file.has_moved()? => {
+                setup.name_durable = kept.name_durable;
+                kept.file
+            }
+            _ => self.open_journal_file(in_file)?,
+        };
         if in_file && self.journal_left {
             file.truncate(0)?;
             self.journal_left = false;
         }
         let buffer = std::mem::take(&mut self.journal_buffer);
-        match Journal::start(file, setup, self.vfs.random(), buffer) {
+        let nonce = self.next_nonce();
+        match Journal::start(file, setup, nonce, buffer) {
             Ok(journal) => self.transaction.journal = Some(journal),
             Err(error) => {
                 if let (true, Some(path)) = (in_file, &self.journal_path) {
@@ -244,6 +266,18 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         Ok(())
+    }
+
+    /// A start value for the checksums of a segment, different each time so that no record is taken
+    /// for one of a later journal in the same file.
+    pub(super) fn next_nonce(&mut self) -> u32 {
+        if self.nonces == 0 {
+            let half = || u64::from(self.vfs.random());
+            self.nonces = half() << 32 | half() | 1;
+        }
+        // Knuth's generator; its upper half is the random one.
+        self.nonces = self.nonces.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1 << 33 | 1);
+        (self.nonces >> 32) as u32
     }
 
     fn open_journal_file(&self, in_file: bool) -> Result<Box<dyn File>> {

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::begin::Transaction;
+use super::begin::{KeptJournal, Transaction};
 use super::journal::Journal;
 use super::state::State;
 use super::together::SuperJournal;
@@ -228,8 +228,19 @@ impl<X: PageInfo> Pager<X> {
             self.journal_buffer = journal.close();
         }
         self.journal_left = true;
-        self.journal_name_durable = false;
         Ok(())
+    }
+
+    /// As [`Pager::commit_phase_two`], for a caller that ends the read transaction next: no lock
+    /// is kept for it in between.
+    ///
+    /// # Errors
+    /// As [`Pager::commit_phase_two`].
+    pub fn commit_phase_two_for_good(&mut self) -> Result<()> {
+        self.ends_reading = true;
+        let result = self.commit_phase_two();
+        self.ends_reading = false;
+        result
     }
 
     /// Whether the file is longer than the image, so that this commit cuts it.
@@ -322,8 +333,12 @@ impl<X: PageInfo> Pager<X> {
         }
         if let Some(journal) = self.transaction.journal.take() {
             let stays = matches!(mode, JournalMode::Persist | JournalMode::Truncate);
-            self.journal_name_durable = stays && journal.is_name_durable();
-            self.journal_buffer = journal.close();
+            let is_kept = stays && keeps_file && !journal.undoes();
+            let name_durable = journal.is_name_durable();
+            let (file, buffer) = journal.into_parts();
+            self.journal_buffer = buffer;
+            self.kept_journal =
+                is_kept.then_some(KeptJournal { file, name_durable, is_locked: true });
         }
         Ok(())
     }

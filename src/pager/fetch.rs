@@ -123,6 +123,35 @@ impl<X: PageInfo> Pager<X> {
         number > transaction.low_water || (transaction.saved.contains(number) && in_savepoint())
     }
 
+    /// The bytes of page `number`, neither pinned nor put into the cache: where a page is read once,
+    /// such as one of a long payload, it should not drive others out. `None` if the page is better
+    /// fetched, because the cache has room for it or its bytes are not those of the file.
+    ///
+    /// # Errors
+    /// Those of [`Pager::fetch`].
+    pub fn peek(&mut self, number: PageNumber) -> Result<Option<&[u8]>> {
+        if !self.gate {
+            return Ok(None);
+        }
+        if let Some(frame) = self.cache.find(number.get()) {
+            self.counters.hits += 1;
+            return Ok(Some(self.cache.parts(frame).0));
+        }
+        let in_file = number.get() <= self.file_pages.min(self.image);
+        let has_room = self.cache.len() < self.cache_limit() || self.storage == Storage::Memory;
+        if !in_file || has_room || self.header_ignored || self.lock_page.is(number.get()) {
+            return Ok(None);
+        }
+        // Reading fills all of it, so only a first use has to clear it.
+        if self.scratch.len() != self.page_size.bytes() {
+            self.prepare_scratch(self.page_size.bytes())?;
+        }
+        self.counters.misses += 1;
+        self.file.read_at(&mut self.scratch, number.offset(self.page_size))?;
+        self.counters.reads += 1;
+        Ok(Some(&self.scratch))
+    }
+
     /// The page `number` if it is in the cache, with a transient pin.
     pub fn lookup(&mut self, number: PageNumber) -> Option<PageRef> {
         if !self.gate {

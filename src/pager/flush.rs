@@ -15,7 +15,7 @@ const PIECES_MAX: usize = 128;
 /// Most bytes in one write.
 const RUN_MAX: usize = 1 << 20;
 /// One in so many pages of the cache is written when room is needed.
-const SPILL_SHARE: u32 = 64;
+const SPILL_SHARE: u32 = 16;
 
 impl<X: PageInfo> Pager<X> {
     /// Takes the exclusive lock and makes the journal durable, so that the file may be changed.
@@ -81,9 +81,10 @@ impl<X: PageInfo> Pager<X> {
     /// After a spill the journal goes on with a new segment. Without room for its header it is
     /// left to the next record to fail.
     fn begin_next_segment(&mut self) -> Result<()> {
+        let nonce = self.next_nonce();
         match &mut self.transaction.journal {
             Some(journal) if journal.wants_segment() && journal.has_room_for_segment() => {
-                journal.begin_segment(self.vfs.random())
+                journal.begin_segment(nonce)
             }
             _ => Ok(()),
         }

@@ -56,7 +56,9 @@ impl<X: PageInfo> Pager<X> {
             return;
         }
         self.counter_raised = false;
-        self.journal_name_durable = false;
+        if let Some(kept) = &mut self.kept_journal {
+            kept.is_locked = false;
+        }
         let level = if level == LockLevel::Shared { level } else { LockLevel::None };
         self.lock_unknown = self.file.unlock(level).is_err();
     }
@@ -64,7 +66,8 @@ impl<X: PageInfo> Pager<X> {
     /// Lowers the lock to what reading needs, after a write transaction.
     pub(super) fn unlock_writer(&mut self) {
         if self.locking_mode == LockingMode::Normal {
-            self.unlock(if self.no_read_lock { LockLevel::None } else { LockLevel::Shared });
+            let reads_on = !self.no_read_lock && !self.ends_reading;
+            self.unlock(if reads_on { LockLevel::Shared } else { LockLevel::None });
         }
     }
 

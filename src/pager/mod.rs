@@ -76,7 +76,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::begin::Transaction;
+use self::begin::{KeptJournal, Transaction};
 use self::cache::Cache;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
@@ -205,10 +205,14 @@ pub struct Pager<X: PageInfo> {
     size_known: bool,
     /// Whether the layer above has vouched for the number of pages in this read transaction.
     count_trusted: bool,
+    /// Whether the read transaction ends with the commit that is going on.
+    ends_reading: bool,
     /// Whether the change counter was raised since the exclusive lock was obtained.
     counter_raised: bool,
-    /// The journal file that the last transaction left has a durable directory entry.
-    journal_name_durable: bool,
+    /// The journal file that the last commit left, in a mode that leaves one.
+    kept_journal: Option<KeptJournal>,
+    /// Generator of the journals' start values; 0 before the first.
+    nonces: u64,
     /// A journal was left behind that could not be ended: the next one must not begin inside it.
     journal_left: bool,
     /// Bytes 24 to 39 of the file as last read or written.
@@ -290,8 +294,10 @@ impl<X: PageInfo> Pager<X> {
             file_pages: 0,
             size_known: false,
             count_trusted: false,
+            ends_reading: false,
             counter_raised: false,
-            journal_name_durable: false,
+            kept_journal: None,
+            nonces: 0,
             journal_left: false,
             stamp: Stamp::default(),
             cache_size: options.cache_size,

@@ -61,7 +61,10 @@ impl<X: PageInfo> Pager<X> {
                 return self.refuse_write_ahead_log();
             }
         }
-        self.file_pages = self.count_file_pages()?;
+        // Under the exclusive lock that was never given back the length is as it was left.
+        if !self.is_file() || held < LockLevel::Exclusive || self.header_ignored {
+            self.file_pages = self.count_file_pages()?;
+        }
         self.image = self.file_pages;
         Ok(())
     }
@@ -131,6 +134,9 @@ impl<X: PageInfo> Pager<X> {
         if self.lock_unknown {
             return Ok(true);
         }
+        if self.is_kept_journal_void()? {
+            return Ok(false);
+        }
         if !self.vfs.exists(path)? || self.file.check_reserved_lock()? {
             return Ok(false);
         }
@@ -147,6 +153,18 @@ impl<X: PageInfo> Pager<X> {
             Err(Error::CannotOpen(_)) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the journal is the file that this connection left, and void. Nothing has to be opened
+    /// to see that.
+    fn is_kept_journal_void(&self) -> Result<bool> {
+        let Some(kept) = &self.kept_journal else { return Ok(false) };
+        let mut first = [0];
+        if kept.file.has_moved()? {
+            return Ok(false);
+        }
+        kept.file.read_at(&mut first, 0)?;
+        Ok(first == [0])
     }
 
     /// An empty database has nothing to roll back to. If the journal cannot be deleted now, the

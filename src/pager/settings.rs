@@ -38,8 +38,8 @@ impl<X: PageInfo> Pager<X> {
         self.scratch = Vec::new();
         self.page_size = size;
         self.lock_page = LockPage::new(self.lock_offset, size);
+        self.file_pages = self.count_file_pages()?;
         if self.state == State::Reader {
-            self.file_pages = self.count_file_pages()?;
             self.image = self.file_pages;
         }
         Ok(())
@@ -187,6 +187,7 @@ impl<X: PageInfo> Pager<X> {
         if self.file.lock_level() == LockLevel::Shared
             && self.file.lock(LockLevel::Reserved).is_ok()
         {
+            self.kept_journal = None;
             if let Some(path) = &self.journal_path {
                 result = self.vfs.delete(path, false);
             }

@@ -1,5 +1,6 @@
 //! Saving the original of a page before its first change.
 
+use super::journal::Journal;
 use super::state::State;
 use super::{PageInfo, PageMut, PageRef, Pager};
 use crate::error::{Error, ReadOnlyReason, Result};
@@ -69,13 +70,11 @@ impl<X: PageInfo> Pager<X> {
         self.transaction.saved.reserve(number)?;
         if self.transaction.journal.is_some() {
             self.read_hollow(frame)?;
+            self.begin_wanted_segment()?;
             let hollow = self.cache.frame(frame).hollow;
             let coded = !hollow && self.encode(frame)?;
             let journal = self.transaction.journal.as_mut();
             let journal = journal.ok_or(Error::Internal("the journal vanished"))?;
-            if journal.wants_segment() {
-                journal.begin_segment(self.vfs.random())?;
-            }
             let bytes = match (hollow, coded) {
                 (true, _) => &self.scratch,
                 (false, true) => &self.coded,
@@ -93,6 +92,17 @@ impl<X: PageInfo> Pager<X> {
         }
         self.cache.frame_mut(frame).needs_sync = true;
         Ok(self.transaction.journal.is_none())
+    }
+
+    /// Begins the segment that the next record goes into, unless one is open.
+    fn begin_wanted_segment(&mut self) -> Result<()> {
+        if self.transaction.journal.as_ref().is_some_and(Journal::wants_segment) {
+            let nonce = self.next_nonce();
+            if let Some(journal) = &mut self.transaction.journal {
+                journal.begin_segment(nonce)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a page that is saved, or new, may be written only after the journal was synced:

@@ -176,7 +176,13 @@ fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
         let file = Box::new(UnixFile::new(file, Some(path.to_owned())));
         return Ok(Opened { file, read_only: !wants_write });
     }
-    let (descriptor, writable) = open_descriptor(path, request)?;
+    // A journal that may be made takes after its database.
+    let database = match (request.kind, request.access) {
+        (OpenKind::Journal, Access::Create) => database_beside(path),
+        _ => None,
+    };
+    let mode = creation_mode(request, database.as_ref());
+    let (descriptor, writable) = open_descriptor(path, request, mode)?;
     let status = match sys::status(descriptor) {
         Ok(status) if !status.is_directory => status,
         refused => {
@@ -185,8 +191,8 @@ fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
         }
     };
     let file = LockedFile::new(descriptor, status.identity, writable, request.lock_offset);
-    if writable && status.size == 0 && request.kind == OpenKind::Journal {
-        take_after_database(descriptor, path, status);
+    if let Some(database) = database.filter(|_| writable && status.size == 0) {
+        take_after_database(descriptor, status, database);
     }
     let mut name = Some(path.to_owned());
     if request.delete_on_close {
@@ -197,7 +203,7 @@ fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
 }
 
 /// Opens as wanted, or for reading if writing is refused. Returns whether writing is possible.
-fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, bool)> {
+fn open_descriptor(path: &Path, request: OpenRequest, mode: u32) -> Result<(Descriptor, bool)> {
     let mut flags = match request.access {
         Access::ReadOnly => libc::O_RDONLY,
         Access::ReadWrite => libc::O_RDWR,
@@ -208,7 +214,7 @@ fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, boo
     }
     let follow = if is_lockable(request.kind) { 0 } else { libc::O_NOFOLLOW };
     let writable = flags & libc::O_RDWR != 0;
-    match sys::open(path, flags | follow, creation_mode(path, request)) {
+    match sys::open(path, flags | follow, mode) {
         Ok(descriptor) => Ok((descriptor, writable)),
         Err(errno) if writable && !request.exclusive && may_be_readable(errno) => {
             let opened = sys::open(path, libc::O_RDONLY | follow, 0);
@@ -219,13 +225,14 @@ fn open_descriptor(path: &Path, request: OpenRequest) -> Result<(Descriptor, boo
     }
 }
 
-fn creation_mode(path: &Path, request: OpenRequest) -> u32 {
+/// The permissions of a file that is made; those of a journal are its database's.
+fn creation_mode(request: OpenRequest, database: Option<&sys::Status>) -> u32 {
     match request.kind {
         _ if request.delete_on_close => MODE_PRIVATE,
         OpenKind::TemporaryDatabase | OpenKind::TemporaryJournal | OpenKind::SubJournal => {
             MODE_PRIVATE
         }
-        OpenKind::Journal => database_beside(path).map_or(MODE, |status| status.mode),
+        OpenKind::Journal => database.map_or(MODE, |status| status.mode),
         OpenKind::Database | OpenKind::SuperJournal | OpenKind::Plain => MODE,
     }
 }
@@ -238,8 +245,7 @@ fn database_beside(path: &Path) -> Option<sys::Status> {
 
 /// Gives a new journal the owner and the permissions of its database, so that whoever may write
 /// that one can also recover it. Best effort: without it the journal still serves its maker.
-fn take_after_database(journal: Descriptor, path: &Path, own: sys::Status) {
-    let Some(database) = database_beside(path) else { return };
+fn take_after_database(journal: Descriptor, own: sys::Status, database: sys::Status) {
     if own.owner != database.owner && sys::is_superuser() {
         let _ = sys::set_owner(journal, database.owner);
     }

@@ -83,8 +83,8 @@ impl GatheredFile {
         &mut *self.file
     }
 
-    /// Closes the file, forgetting what was gathered, and gives the buffer back for reuse.
-    pub(in crate::pager) fn close(self) -> Vec<u8> {
-        self.buffer
+    /// The file, without what was gathered, and the buffer for reuse.
+    pub(in crate::pager) fn into_parts(self) -> (Box<dyn File>, Vec<u8>) {
+        (self.file, self.buffer)
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct JournalSetup {
     pub(super) endless: bool,
     /// Largest length of the file in bytes.
     pub(super) limit: Option<u64>,
+    /// The file is one in memory, which nobody but this transaction ever reads.
+    pub(super) in_memory: bool,
     /// The directory entry of the file is known to be durable. That the file was there before
     /// does not say so: who made it may have died, or rolled back, before syncing it.
     pub(super) name_durable: bool,
@@ -54,10 +56,10 @@ pub(super) struct Journal {
     segment: Option<Segment>,
     /// The segments that are sealed and synced.
     sealed: Vec<Segment>,
-    /// Length of the file when it was opened: what lies behind the end may be an old journal.
-    old_size: u64,
     directory_synced: bool,
     names_super_journal: bool,
+    /// The transaction is being rolled back.
+    undoes: bool,
     /// Ending it was begun, and may have failed half-way.
     ending: bool,
 }

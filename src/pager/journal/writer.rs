@@ -41,16 +41,15 @@ impl Journal {
         nonce: u32,
         buffer: Vec<u8>,
     ) -> Result<Journal> {
-        let old_size = file.size()?;
         let mut journal = Journal {
             out: GatheredFile::new(file, buffer),
             setup,
             segment: None,
             sealed: Vec::new(),
-            old_size,
             directory_synced: setup.name_durable,
             names_super_journal: false,
             ending: false,
+            undoes: false,
         };
         journal.begin_segment(nonce)?;
         Ok(journal)
@@ -67,7 +66,7 @@ impl Journal {
         self.check_limit(start + u64::from(self.setup.sector)).is_ok()
     }
 
-    /// Writes the header of the next segment, a whole sector, at once.
+    /// Writes the header of the next segment, a whole sector, at once; in memory it can wait.
     ///
     /// # Errors
     /// [`Error::Full`] if it is beyond the size limit; [`Error::NoMemory`]; those of writing.
@@ -84,7 +83,7 @@ impl Journal {
         self.out.skip_to(at)?;
         self.out.append(&[&block])?;
         self.segment = Some(Segment { at, nonce, records: 0 });
-        self.out.flush()
+        if self.setup.in_memory { Ok(()) } else { self.out.flush() }
     }
 
     fn header(&self, records: u32, nonce: u32) -> Header {
@@ -173,6 +172,9 @@ impl Journal {
         rule: SyncRule,
         sync_directory: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
+        if self.setup.in_memory {
+            return Ok(()); // It protects nothing from a crash; a rollback reads what was gathered.
+        }
         self.out.flush()?;
         let Some(segment) = self.segment else { return self.sync(rule, sync_directory) };
         if self.setup.endless {
@@ -207,7 +209,7 @@ impl Journal {
     /// segment: it must not be taken for one of ours.
     fn break_stale_header(&mut self) -> Result<()> {
         let at = next_sector(self.out.end(), self.setup.sector);
-        if at >= self.old_size {
+        if at >= self.out.file().size()? {
             return Ok(());
         }
         let mut magic = [0; MAGIC.len()];
@@ -266,7 +268,13 @@ impl Journal {
     /// Tells the disk that the writes that follow serve a rollback: it must not refuse them for
     /// want of room in a queue, or the transaction could not be left.
     pub(in crate::pager) fn begin_undo(&mut self) {
+        self.undoes = true;
         self.out.file_mut().hint(Hint::Undoing(true));
+    }
+
+    /// Whether the transaction is being rolled back.
+    pub(in crate::pager) fn undoes(&self) -> bool {
+        self.undoes
     }
 
     /// Notes that the journal is about to end.
@@ -325,7 +333,12 @@ impl Journal {
 
     /// Closes the file and gives the buffer back for reuse.
     pub(in crate::pager) fn close(self) -> Vec<u8> {
-        self.out.close()
+        self.out.into_parts().1
+    }
+
+    /// The file, for the journal of the next transaction, and the buffer for reuse.
+    pub(in crate::pager) fn into_parts(self) -> (Box<dyn File>, Vec<u8>) {
+        self.out.into_parts()
     }
 }
 
