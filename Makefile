@@ -15,6 +15,8 @@ SECONDS ?= 600
 SEED ?= 1
 # And how many streams of the write-behind layer are swept for each setting.
 STREAMS ?= 10
+# And how many seconds the threads of the write-behind layer disturb each other.
+THREAD_SECONDS ?= 60
 # Switches between threads that the model checker tries beyond those at a wait.
 PREEMPTIONS ?= 2
 
@@ -29,7 +31,7 @@ WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtc
 TORTURES = model keys interop recovery locks faults memory crash together backup shared \
     write_behind queue damage
 
-.PHONY: all demo test torture loom memcheck bench install clean help
+.PHONY: all demo test torture loom tsan memcheck bench docs install clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -43,8 +45,9 @@ test: all
 	@tools/setup.sh tclsh sqlite3 --optional tcl-thread tclsh9
 	$(WITH_LIBRARY) $(CARGO) test
 
-torture: all memcheck loom
+torture: all memcheck loom tsan
 	@tools/setup.sh tclsh sqlite3
+	WRITE_BEHIND_SECONDS=$(THREAD_SECONDS) $(CARGO) test --release --lib write_behind::tests::threads
 	@for piece in $(TORTURES); do \
 	    echo "torture: $$piece, $(SECONDS) seconds from seed $(SEED)"; \
 	    TCLBTREE_LONG=1 TCLBTREE_STREAMS=$(STREAMS) TCLBTREE_SECONDS=$(SECONDS) TCLBTREE_SEED=$(SEED) \
@@ -61,6 +64,10 @@ loom:
 	        write_behind::tests::model -- --nocapture --test-threads 1; \
 	fi
 
+tsan:
+	@tools/setup.sh cargo cc
+	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" WRITE_BEHIND_SECONDS=$(THREAD_SECONDS) tools/tsan.sh
+
 memcheck: all
 	@tools/setup.sh tclsh sqlite3 --optional valgrind
 	@if ! command -v valgrind >/dev/null; then \
@@ -76,6 +83,10 @@ bench:
 	@tools/setup.sh cargo cc
 	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
 
+docs: all
+	@tools/setup.sh tclsh
+	@$(WITH_LIBRARY) $(TCLSH) tools/commands.tcl
+
 install: all
 	mkdir -p "$(PACKAGE)"
 	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
@@ -89,10 +100,12 @@ help:
 	@echo "make            build the extension ($(LIBRARY))"
 	@echo "make demo       a tour through a database; DB=FILE to look at one of yours"
 	@echo "make test       all tests, at most 10 minutes on two cores"
-	@echo "make torture    the long forms of the random tests, one after the other, and memcheck:"
+	@echo "make torture    the long forms of the random tests, one after the other; memcheck, loom, tsan:"
 	@echo "                SECONDS=$(SECONDS) each, from SEED=$(SEED)"
 	@echo "make loom       the write-behind queue in every interleaving, PREEMPTIONS=$(PREEMPTIONS)"
+	@echo "make tsan       the tests with threads under ThreadSanitizer, which takes a nightly Rust"
 	@echo "make memcheck   the script tests under valgrind"
 	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make docs       write docs/commands.md anew from the table of commands"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
 	@echo "make clean      remove what was built"

@@ -167,7 +167,7 @@ impl WriteBehind {
     /// The queue from its head.
     pub fn queue(&self) -> Vec<QueuedOperation> {
         let Ok(state) = self.shared.enter() else { return Vec::new() };
-        let live = state.queue.entries().iter().filter(|entry| !entry.is_done());
+        let live = state.queue.all().filter(|entry| !entry.is_done());
         let file_of = |entry: &super::entry::Entry| match entry.op.path() {
             Some(path) => Some(path.to_owned()),
             None => state.files.get(&entry.file?)?.path.clone(),
@@ -414,7 +414,7 @@ fn statistics(state: &mut State, path: Option<&Path>) -> Statistics {
     let groups = &state.groups;
     let in_group =
         |entry: &&super::entry::Entry| !entry.is_done() && groups.find(entry.group) == group;
-    let of_group = || state.queue.entries().iter().filter(in_group);
+    let of_group = || state.queue.all().filter(in_group);
     let (ops, bytes) =
         (of_group().count() as u64, of_group().map(|entry| entry.op.payload()).sum());
     let age = oldest(of_group().next());

@@ -70,7 +70,7 @@ impl State {
         let mut dropped = Vec::new();
         let (mut operations, mut commits) = (0, 0);
         let groups = &self.groups;
-        for entry in self.queue.entries_mut() {
+        for entry in self.queue.all_mut() {
             if entry.progress != Progress::Waiting
                 || entry.op.survives_error()
                 || groups.find(entry.group) != group

@@ -245,7 +245,7 @@ fn has_room(state: &State, length: u64, has_waited: bool) -> bool {
 fn report(state: &State, errors_before: u64) -> ExitReport {
     let mut report =
         ExitReport { lost_operations: state.queue.live() as u64, ..ExitReport::default() };
-    for entry in state.queue.entries() {
+    for entry in state.queue.all() {
         report.lost_commits += u64::from(entry.is_commit);
     }
     for error in state.history.iter().filter(|error| error.number > errors_before) {

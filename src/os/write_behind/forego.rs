@@ -4,6 +4,7 @@
 //!   covered     D(7) · J J · sync J · D(7)            the first D(7) is left out
 //!   stillborn   open J · J J · close J · delete J     no D in between: all is left out
 //!   invisible   open T · T T · close T                all but the closing is left out
+//!   kept        open T · T T                          passed over until closed, or in the way
 //! ```
 //!
 //! The older content of a covered page is still undone by the journal, because nothing between the
@@ -16,10 +17,15 @@ use std::collections::{HashMap, VecDeque};
 use super::super::OpenKind;
 use super::super::pending::Position;
 use super::entry::{Entry, FileId, Op, Role};
+use super::rules::Rule;
+use super::settings::{Halt, LimitPolicy};
 use super::state::State;
 
 /// Entries that are looked at, those of other groups included.
 const SCAN_MAX: usize = 8192;
+
+/// Bytes of temporary files that are kept back, at most.
+const KEPT_MAX: u64 = 4 << 20;
 
 /// The first byte of a journal that is valid; see [`may_commit`].
 const VALID_JOURNAL: u8 = 0xd9;
@@ -146,4 +152,55 @@ pub(super) fn is_invisible(state: &State, file: Option<FileId>, op: &Op) -> bool
     let file = file.and_then(|id| state.files.get(&id));
     file.is_some_and(|file| file.vanishes && file.open_handles == 0)
         && !matches!(op, Op::Close | Op::Unlock(_) | Op::Delete { .. } | Op::Barrier { .. })
+}
+
+impl State {
+    /// Passes over temporary files at the head: the longer they wait, the likelier they are closed
+    /// before anything of them is done. They take their turn as soon as their room is wanted, or
+    /// somebody waits for the whole queue.
+    pub(super) fn keep_back(&mut self) {
+        if !self.may_keep_back() {
+            if self.queue.kept().0 > 0 {
+                self.queue.release(None);
+                self.keep_after = self.queue.next_position() - 1;
+            }
+            return;
+        }
+        while let Some(head) = self.queue.entries().front() {
+            let file = head.file.and_then(|id| self.files.get(&id));
+            let Some(file) = file.filter(|file| file.vanishes && file.path.is_none()) else {
+                return;
+            };
+            if matches!(head.op, Op::Close) {
+                // Nobody can read it any more: now all of it can go.
+                let file = head.file;
+                return self.queue.release(file);
+            }
+            let fits = self.queue.kept().1.saturating_add(head.op.payload()) <= KEPT_MAX;
+            let is_kept = file.open_handles > 0
+                && head.position > self.keep_after
+                && !matches!(head.op, Op::Noop | Op::Unlock(_) | Op::Barrier { .. });
+            if !is_kept || !fits {
+                if is_kept {
+                    self.queue.release(None);
+                    self.keep_after = self.queue.next_position() - 1;
+                }
+                return;
+            }
+            if !self.queue.keep_head() {
+                return;
+            }
+        }
+    }
+
+    fn may_keep_back(&self) -> bool {
+        let settings = &self.settings;
+        settings.rules().allow(Rule::Invisible)
+            && settings.delay_ms == 0
+            && (settings.limit == 0 || settings.policy != LimitPolicy::Refuse)
+            && self.halt == Halt::Never
+            && self.hurry == 0
+            && !self.exiting
+            && !self.queue.has_barrier()
+    }
 }

@@ -18,12 +18,12 @@
 //! 3. A database with something queued keeps its group unless that is latched: what is queued
 //!    behind an operation that fails must fail with it.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::pending::Position;
+use super::map::Map;
 use super::stats::Counters;
 use crate::error::Error;
 
@@ -52,11 +52,11 @@ struct Group {
 /// All groups.
 #[derive(Debug)]
 pub(super) struct Groups {
-    all: HashMap<GroupId, Group>,
+    all: Map<GroupId, Group>,
     /// Databases, by path.
-    databases: HashMap<PathBuf, GroupId>,
+    databases: Map<PathBuf, GroupId>,
     /// Super-journals that are not deleted yet, by path.
-    super_journals: HashMap<PathBuf, GroupId>,
+    super_journals: Map<PathBuf, GroupId>,
     next: u64,
 }
 
@@ -70,9 +70,9 @@ impl Default for Groups {
     fn default() -> Groups {
         let nobody = Group { is_gone: true, ..Group::default() };
         Groups {
-            all: HashMap::from([(Groups::NOBODY, nobody)]),
-            databases: HashMap::new(),
-            super_journals: HashMap::new(),
+            all: [(Groups::NOBODY, nobody)].into_iter().collect(),
+            databases: Map::default(),
+            super_journals: Map::default(),
             next: 0,
         }
     }

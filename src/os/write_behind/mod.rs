@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | `vfs`, `file` | the two contracts of the OS layer, met through the queue |
 //! | `entry`, `queue` | operations, and their order |
-//! | `state`, `groups` | the books: files, names, ordering groups, latched errors |
+//! | `state`, `groups`, `map` | the books: files, names, ordering groups, latched errors |
 //! | `rules` | what may be done to the order of the queue, and what must not |
 //! | `batch`, `coalesce`, `forego` | taking the head of the queue, with what goes along or need not be done |
 //! | `perform`, `finish`, `failure` | doing it, and the books afterwards |
@@ -40,6 +40,7 @@ mod forbidden;
 mod forego;
 mod groups;
 mod locks;
+mod map;
 mod perform;
 mod queue;
 mod rules;

@@ -41,7 +41,8 @@ pub enum Rule {
     Cover,
     /// L10: a journal that protects nothing is not made.
     Stillborn,
-    /// L11: a temporary file that nobody can read any more is not written.
+    /// L11: a temporary file is kept in memory while there is room, and not written any more once
+    /// nobody can read it.
     Invisible,
 }
 

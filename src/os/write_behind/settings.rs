@@ -37,7 +37,9 @@ pub enum Coalesce {
     Safe,
     /// Rules that look further ahead: a page that is written again in the same transaction is
     /// written once; a journal that never had to protect anything, and a temporary file that is
-    /// closed before its turn, are not made.
+    /// closed before its turn, are not made. Temporary files wait for that in memory, up to 4 MiB
+    /// of all of them, while the writer runs and nobody waits for room or for the whole queue;
+    /// with [`LimitPolicy::Refuse`] they do not.
     Full,
 }
 

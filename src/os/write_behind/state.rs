@@ -7,7 +7,7 @@
 //! 3. A path leads to the newest generation of its file; `names` has what is pending on it.
 //! 4. `pushed = executed + merged + elided + dropped + queue.live()`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +19,7 @@ use super::entry::{Entry, FileId, HandleId, Op, Progress, Role, Ticket};
 use super::failure::ErrorReport;
 use super::groups::{GroupId, Groups, database_of};
 use super::locks::{FileLocks, Slot};
+use super::map::Map;
 use super::queue::Queue;
 use super::settings::{Halt, Settings};
 use super::stats::Counters;
@@ -133,11 +134,11 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) queue: Queue,
-    pub(super) files: HashMap<FileId, FileState>,
-    pub(super) by_path: HashMap<PathBuf, FileId>,
-    by_identity: HashMap<Identity, FileId>,
-    pub(super) handles: HashMap<HandleId, HandleState>,
-    names: HashMap<PathBuf, VecDeque<(Position, NameChange)>>,
+    pub(super) files: Map<FileId, FileState>,
+    pub(super) by_path: Map<PathBuf, FileId>,
+    by_identity: Map<Identity, FileId>,
+    pub(super) handles: Map<HandleId, HandleState>,
+    names: Map<PathBuf, VecDeque<(Position, NameChange)>>,
     pub(super) groups: Groups,
     pub(super) settings: Settings,
     pub(super) halt: Halt,
@@ -148,17 +149,19 @@ pub(super) struct State {
     pub(super) open_handles: usize,
     /// Waits that end batching at once.
     pub(super) hurry: usize,
+    /// Everything up to here is done at its turn, and not kept back.
+    pub(super) keep_after: Position,
     /// Everything up to here is started without further lag.
     pub(super) burst_until: Position,
     /// Flushes that wait, with their result once it is there.
-    pub(super) tickets: HashMap<Ticket, Waiting>,
+    pub(super) tickets: Map<Ticket, Waiting>,
     pub(super) counters: Counters,
     pub(super) history: VecDeque<ErrorReport>,
     pub(super) errors_seen: u64,
     /// Closed files that were not synced, by path.
-    pub(super) unsynced_closed: HashMap<PathBuf, (Role, Arc<dyn Vfs>)>,
+    pub(super) unsynced_closed: Map<PathBuf, (Role, Arc<dyn Vfs>)>,
     /// Names made or removed since their directory was synced: directory → a file in it.
-    pub(super) unsynced_directories: HashMap<PathBuf, (PathBuf, Arc<dyn Vfs>)>,
+    pub(super) unsynced_directories: Map<PathBuf, (PathBuf, Arc<dyn Vfs>)>,
     next_id: u64,
 }
 
@@ -167,11 +170,11 @@ impl State {
     pub(super) fn new() -> State {
         State {
             queue: Queue::default(),
-            files: HashMap::new(),
-            by_path: HashMap::new(),
-            by_identity: HashMap::new(),
-            handles: HashMap::new(),
-            names: HashMap::new(),
+            files: Map::default(),
+            by_path: Map::default(),
+            by_identity: Map::default(),
+            handles: Map::default(),
+            names: Map::default(),
             groups: Groups::default(),
             settings: Settings::default(),
             halt: Halt::Never,
@@ -179,13 +182,14 @@ impl State {
             exiting: false,
             open_handles: 0,
             hurry: 0,
+            keep_after: 0,
             burst_until: 0,
-            tickets: HashMap::new(),
+            tickets: Map::default(),
             counters: Counters::default(),
             history: VecDeque::new(),
             errors_seen: 0,
-            unsynced_closed: HashMap::new(),
-            unsynced_directories: HashMap::new(),
+            unsynced_closed: Map::default(),
+            unsynced_directories: Map::default(),
             next_id: 0,
         }
     }
@@ -462,7 +466,7 @@ impl State {
             return;
         }
         let of_files = self.files.values().map(|file| file.group);
-        let of_entries = self.queue.entries().iter().map(|entry| entry.group);
+        let of_entries = self.queue.all().map(|entry| entry.group);
         let used: Vec<GroupId> = of_files.chain(of_entries).collect();
         let mut groups = std::mem::take(&mut self.groups);
         groups.sweep(&used, |path| self.is_open(path));
@@ -497,14 +501,15 @@ impl State {
 
     /// A barrier is over.
     pub(super) fn leave_barrier(&mut self, ticket: Ticket, result: Result<()>) {
-        let found = self
-            .queue
-            .entries_mut()
-            .find(|entry| matches!(entry.op, Op::Barrier { ticket: other, .. } if other == ticket));
-        let Some(entry) = found else { return };
+        let is_meant = |entry: &&mut Entry| {
+            let of_ticket =
+                matches!(entry.op, Op::Barrier { ticket: other, .. } if other == ticket);
+            of_ticket && !entry.is_done()
+        };
+        let Some(entry) = self.queue.all_mut().find(is_meant) else { return };
         entry.progress = Progress::Done;
         let group = entry.group;
-        self.queue.account_done(0);
+        self.queue.account_barrier_done();
         self.count(group, |counters| counters.executed += 1);
         self.groups.left(group);
         if let Some(waiting) = self.tickets.get_mut(&ticket) {

@@ -105,6 +105,7 @@ impl Shared {
 
     /// Lets go of the role and tells everybody.
     pub(super) fn give_up_role(&self, state: &mut State) {
+        state.queue.release(None);
         state.executor = Executor::None;
         self.progress.notify_all();
     }
@@ -114,7 +115,8 @@ impl Shared {
             let mut state = self.state();
             loop {
                 let halt = if state.exiting { Halt::Idle } else { state.halt };
-                let is_empty = state.queue.live() == 0;
+                state.keep_back();
+                let is_empty = state.queue.live() == state.queue.kept().0;
                 if halt == Halt::Now || halt == Halt::Idle && is_empty {
                     self.give_up_role(&mut state);
                     return;
@@ -141,7 +143,9 @@ impl Shared {
         drop(state);
         self.trace(|| "IDLE".to_owned());
         let mut state = self.state();
-        if state.queue.live() == 0 && state.halt == Halt::Never && !state.exiting {
+        state.keep_back();
+        let is_empty = state.queue.live() == state.queue.kept().0;
+        if is_empty && state.halt == Halt::Never && !state.exiting {
             state = self.work.wait(state);
         }
         drop(state);
@@ -159,8 +163,7 @@ impl Shared {
             return None;
         }
         let head = state.queue.entries().front()?;
-        let waits_for_flush = state.queue.entries().iter().any(|entry| entry.is_barrier());
-        if waits_for_flush || head.position <= state.burst_until {
+        if state.queue.has_barrier() || head.position <= state.burst_until {
             return None;
         }
         let lag = Duration::from_millis(state.settings.max_lag_ms);

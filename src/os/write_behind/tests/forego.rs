@@ -151,3 +151,86 @@ fn a_closed_temporary_file_is_not_made() {
         assert_eq!(bench.control.status().bytes, 0);
     }
 }
+
+/// A file without a name.
+fn temporary(bench: &Bench) -> Box<dyn File> {
+    let mut request = request(OpenKind::TemporaryDatabase, Access::Create);
+    request.delete_on_close = true;
+    bench.vfs.open(None, request).unwrap().file
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// L11: a running writer passes over a temporary file, and does nothing of it if it is closed.
+#[test]
+fn a_temporary_file_is_kept_in_memory() {
+    let bench = full();
+    let mut database = bench.database("/f");
+    let mut file = temporary(&bench);
+    let opens = bench.knobs.calls(OpKind::Open);
+    file.write_at(&page(1), 0).unwrap();
+    file.truncate(8).unwrap();
+    bench.control.start().unwrap();
+    database.write_at(&page(2), 0).unwrap();
+    wait_until("written", || bench.control.status().ops == 3);
+    assert_eq!(bench.content("/f").unwrap(), page(2));
+    assert_eq!((read(&*file, 0, 16), file.size()), (vec![1; 8], Ok(8)));
+    drop(file);
+    wait_until("closed", || bench.control.status().ops == 0);
+    assert_eq!(bench.knobs.calls(OpKind::Open), opens);
+    assert_eq!((bench.knobs.calls(OpKind::Write), bench.knobs.calls(OpKind::Truncate)), (1, 0));
+    assert_eq!(bench.control.statistics(None).elided, 3);
+}
+
+/// L11, 6.1: it is written as soon as its room is wanted, or somebody waits for all of the queue.
+#[test]
+fn a_temporary_file_is_written_when_it_is_in_the_way() {
+    let ends: [fn(&Bench); 4] = [
+        |bench| {
+            let mut database = bench.database("/f");
+            database.write_at(&[2; 60], 0).unwrap();
+            wait_until("room", || bench.content("/f").is_some_and(|content| content == [2; 60]));
+            assert!(bench.control.status().bytes <= 1);
+            bench.flush();
+        },
+        |bench| bench.control.flush(None, Durability::Written, None).unwrap(),
+        |bench| bench.control.set_coalesce(Coalesce::Safe),
+        |bench| bench.stop(),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let bench = full();
+        bench.control.set_limit(64, LimitPolicy::Block);
+        bench.control.start().unwrap();
+        let mut file = temporary(&bench);
+        file.write_at(&[1; 60], 0).unwrap();
+        let mut other =
+            bench.vfs.open(None, request(OpenKind::SubJournal, Access::Create)).unwrap();
+        other.file.write_at(b"x", 0).unwrap();
+        assert_eq!(bench.control.status().ops, 4, "{number}");
+        end(&bench);
+        wait_until(&format!("end {number}"), || bench.control.status().ops == 0);
+        assert_eq!(read(&*file, 0, 60), [1; 60]);
+        assert_eq!(read(&*other.file, 0, 4), b"x");
+    }
+}
+
+/// L11: up to a limit.
+#[test]
+fn a_large_temporary_file_is_written() {
+    let bench = full();
+    bench.control.start().unwrap();
+    let mut file = temporary(&bench);
+    for at in 0..5 << 6 {
+        file.write_at(&[at as u8; 1 << 14], at << 14).unwrap();
+    }
+    wait_until("written", || bench.knobs.calls(OpKind::Write) > 0);
+    assert_eq!(read(&*file, 5 << 14, 4), [5; 4]);
+    drop(file);
+    wait_until("closed", || bench.control.status().ops == 0);
+}

@@ -129,6 +129,23 @@ fn halt() {
     }
 }
 
+/// `never` takes back an `idle`: who flushes is served, by the writer or in its place.
+#[test]
+fn halt_never() {
+    check("halt Never", |bench| {
+        let mut file = bench.database("/f");
+        bench.control.set_halt(Halt::Idle);
+        bench.control.start().unwrap();
+        let control = bench.control.clone();
+        let other = loom::thread::spawn(move || control.set_halt(Halt::Never));
+        file.write_at(&page(1), 0).unwrap();
+        bench.control.flush(None, Durability::Written, None).unwrap();
+        assert_eq!(bench.content("/f").unwrap(), page(1));
+        other.join().unwrap();
+        assert_eq!(bench.control.halt(), Halt::Never);
+    });
+}
+
 /// A writer that is started twice at once is one.
 #[test]
 fn start() {
