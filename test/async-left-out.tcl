@@ -20,8 +20,8 @@ namespace eval ::tester {
     variable two_handles "counts open files; a running writer has a handle of its own for each"
     dict set reasons $two_handles {
         D123-2 D126-9 D253-9 H50040-1 H50070-1 H51007-1 H51009-1 binding-link-3
-        pager-group-4 pager-stmt-file tcl-3.1-open-1 tcl-4-close-2
-        tcl-5.1-statement-3 tcl-11-open-count-1 tcl-11-open-count-2 tcl-14-statement-1
+        pager-group-4 pager-stmt-file tcl-3.1-open-1 tcl-4-close-2 tcl-5.1-statement-3
+        tcl-11-open-count-1 tcl-11-open-count-2 tcl-14-statement-1
     }
 }
 
