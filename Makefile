@@ -31,7 +31,7 @@ WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtc
 TORTURES = model keys interop recovery locks faults memory crash together backup shared \
     write_behind queue damage
 
-.PHONY: all demo test torture loom tsan memcheck bench install clean help
+.PHONY: all demo test torture loom tsan memcheck bench docs install clean help
 
 all:
 	@tools/setup.sh cargo cc
@@ -83,6 +83,10 @@ bench:
 	@tools/setup.sh cargo cc
 	$(CARGO) run --release -p tclbtree-bench -- $(ARGS)
 
+docs: all
+	@tools/setup.sh tclsh
+	@$(WITH_LIBRARY) $(TCLSH) tools/commands.tcl
+
 install: all
 	mkdir -p "$(PACKAGE)"
 	cp $(LIBRARY) pkgIndex.tcl "$(PACKAGE)"
@@ -102,5 +106,6 @@ help:
 	@echo "make tsan       the tests with threads under ThreadSanitizer, which takes a nightly Rust"
 	@echo "make memcheck   the script tests under valgrind"
 	@echo "make bench      speed beside SQLite's own b-tree; ARGS=--help for its options"
+	@echo "make docs       write docs/commands.md anew from the table of commands"
 	@echo "make install    install the Tcl package below PREFIX=$(PREFIX)"
 	@echo "make clean      remove what was built"

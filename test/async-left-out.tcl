@@ -11,7 +11,8 @@ namespace eval ::tester {
         D281-1 D281-2 D281-3 D283-1 C28-1 binding-os-1 tcl-2-names-1 tcl-3.1-begin-3
         tcl-4-close-1 tcl-8.1-err-1 tcl-8.1-state-3 tcl-11-diskfull-1 tcl-11-suspended-1
         pager-P11-cantopen pager-P17-commit pager-P17-sticky pager-P18-header
-        pager-P19-rollback pager-P19-unref
+        pager-P19-rollback pager-P19-unref D366-6 D371-1 D372-2 pager-P4-too-long pager-async
+        pager-close-faults pager-faults-commit pager-faults-write pager-order pager-sticky
     }
     dict set reasons "looks at each lock call; with the layer the lock falls once, at the end" {
         D525-1
@@ -19,7 +20,7 @@ namespace eval ::tester {
     variable two_handles "counts open files; a running writer has a handle of its own for each"
     dict set reasons $two_handles {
         D123-2 H51007-1 H51009-1 binding-link-3 pager-stmt-file tcl-3.1-open-1 tcl-4-close-2
-        tcl-5.1-statement-3 tcl-11-open-count-1 tcl-11-open-count-2 tcl-14-statement-1
+        pager-group-4 tcl-5.1-statement-3 tcl-11-open-count-1 tcl-11-open-count-2 tcl-14-statement-1
     }
 }
 

@@ -14,6 +14,7 @@ namespace eval tester {
     variable handles {}     ;# every handle btree_open gave to the running test
     variable cursors {}     ;# every cursor btree_cursor gave to the running test
     variable pagers {}      ;# every pager pager_open gave to the running test
+    variable pages {}       ;# every page page_get and page_lookup gave to the running test
     variable peers {}       ;# channels to helper processes
     variable scratch ""     ;# the directory that the tests work in
     variable random 1       ;# state of `rnd`
@@ -47,6 +48,11 @@ proc tester::note_cursor {command code result op} {
 proc tester::note_pager {command code result op} {
     variable pagers
     if {$code == 0} {lappend pagers $result}
+}
+
+proc tester::note_page {command code result op} {
+    variable pages
+    if {$code == 0 && $result ne ""} {dict set pages $result 1}
 }
 
 # ---------------------------------------------------------------------------------------
@@ -415,7 +421,9 @@ proc done {{option ""}} {
     tester::disarm
     foreach chan $tester::peers {peer_stop $chan}
     foreach c $tester::cursors {catch {btree_close_cursor $c}}
+    foreach page [dict keys $tester::pages] {while {![catch {page_unref $page}]} {}}
     foreach p $tester::pagers {catch {pager_close $p}}
+    set tester::pages {}
     set tester::pagers {}
     set idle {}
     foreach b $tester::handles {
@@ -486,8 +494,9 @@ proc tester::start {} {
     trace add execution btree_open leave tester::note_handle
     trace add execution btree_cursor leave tester::note_cursor
     trace add execution pager_open leave tester::note_pager
+    foreach command {page_get page_lookup} {trace add execution $command leave tester::note_page}
     uplevel #0 {namespace import -force ::tcltest::test ::tcltest::testConstraint}
-    ::tcltest::configure -verbose {body error} {*}$::argv
+    ::tcltest::configure -verbose {body error skip} {*}$::argv
     ::tcltest::configure -tmpdir $scratch
     if {[async_mode] ne ""} {
         start_async [async_mode]

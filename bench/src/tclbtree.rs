@@ -65,7 +65,7 @@ impl Tclbtree {
 
 /// Hands key and data of a table row, or 0 and the record of an index entry, to `read`;
 /// overflow included, by way of `overflow`.
-#[inline]
+#[inline(always)]
 fn entry<T>(
     cursor: &mut LockedCursor<'_>,
     kind: KeyKind,
@@ -85,7 +85,7 @@ fn entry<T>(
 }
 
 /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
-#[inline]
+#[inline(always)]
 fn visit(
     cursor: &mut LockedCursor<'_>,
     kind: KeyKind,
@@ -112,7 +112,7 @@ fn seek_record(cursor: &mut LockedCursor<'_>, wanted: &[u8]) -> Result<bool> {
 
 /// Puts the cursor on the first entry that is not smaller than this one; `false` if there is none.
 /// The rows that use it ask for entries that exist.
-#[inline]
+#[inline(always)]
 fn seek(
     cursor: &mut LockedCursor<'_>,
     kind: KeyKind,
@@ -199,20 +199,22 @@ impl Store for Tclbtree {
         let (kind, record, overflow) = (self.kind, &mut self.record, &mut self.overflow);
         let mut found = 0;
         for wanted in entries {
-            if !seek(&mut cursor, kind, record, &wanted)? {
-                continue;
+            if seek(&mut cursor, kind, record, &wanted)? {
+                found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
+                    let (key, value) = match kind {
+                        KeyKind::Int => (None, payload),
+                        KeyKind::Key => {
+                            let (key, value) = split_record(payload);
+                            (Some(key), value)
+                        }
+                    };
+                    let is_it = key.is_none_or(|key| key == wanted.key);
+                    if is_it {
+                        read(value);
+                    }
+                    is_it
+                })?);
             }
-            found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
-                let (key, value) = match kind {
-                    KeyKind::Int => (&wanted.key[..], payload),
-                    KeyKind::Key => split_record(payload),
-                };
-                let is_it = key == wanted.key;
-                if is_it {
-                    read(value);
-                }
-                is_it
-            })?);
         }
         Ok(found)
     }

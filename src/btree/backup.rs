@@ -81,8 +81,9 @@ impl Backup {
     /// # Errors
     /// [`Busy`](Error::Busy), also while the source is being written through its own cache, and
     /// [`Locked`](Error::Locked), also while the destination has cursors open: the step can be
-    /// repeated. [`ReadOnly`](Error::ReadOnly) for a destination in memory with pages of another
-    /// size. Every error but the first two is final, and every further step repeats it.
+    /// repeated. [`ReadOnly`](Error::ReadOnly) for a destination in memory, or with a codec, that
+    /// has pages of another size. Every error but the first two is final, and every further step
+    /// repeats it.
     #[doc(alias = "sqlite3_backup_step")]
     pub fn step(
         &mut self,
@@ -250,7 +251,9 @@ fn check_pair(destination: &Btree, source: &Btree) -> Result<()> {
     if destination.cursors.len() > 0 {
         return Err(Error::Locked);
     }
-    if destination.is_memory() && destination.page_size() != source.page_size() {
+    // A codec sees pages of one size before the commit and of another one after it.
+    let keeps_size = destination.is_memory() || destination.store.pager.has_codec();
+    if keeps_size && destination.page_size() != source.page_size() {
         return Err(Error::ReadOnly(ReadOnlyReason::Fixed));
     }
     Ok(())

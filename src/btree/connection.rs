@@ -7,7 +7,8 @@ use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::{AutoVacuum, FileHeader, PageNumber, PageSize};
 use crate::os::Vfs;
 use crate::pager::{
-    BusyHandler, JournalMode, LockingMode, Pager, PagerOptions, PagerStats, SafetyLevel, Storage,
+    BusyHandler, JournalMode, LockingMode, PageCodec, Pager, PagerOptions, PagerStats, SafetyLevel,
+    Storage,
 };
 
 use super::cursor::{CursorId, CursorTable};
@@ -84,6 +85,7 @@ impl Btree {
                 page_one: None,
                 cell_buffer: Vec::new(),
                 workspace: Default::default(),
+                shape: 0,
             },
             cursors: CursorTable::default(),
             session: Session::new(options.cursor_locks, options.journal_at_begin),
@@ -105,18 +107,19 @@ impl Btree {
 }
 
 impl Btree {
-    /// Closes the cursors of this connection.
-    pub(super) fn close_all_cursors(&mut self) {
+    /// Closes the cursors of this connection and lets its pages go.
+    pub(super) fn let_everything_go(&mut self) {
         let open: Vec<CursorId> = self.cursors.iter().map(|(id, _)| id).collect();
         for cursor in open {
             self.close_cursor(cursor);
         }
+        self.session.held.let_all_go(&mut self.store.pager);
     }
 }
 
 impl Drop for Btree {
     fn drop(&mut self) {
-        self.close_all_cursors();
+        self.let_everything_go();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
         self.schema = None;
@@ -277,6 +280,38 @@ impl Btree {
     /// How much is synced.
     pub fn safety_level(&self) -> SafetyLevel {
         self.store.pager.safety_level()
+    }
+
+    /// Puts a codec between the pages and their files, or removes it; what the database is is
+    /// learnt anew.
+    ///
+    /// # Errors
+    /// [`Misuse`](Error::Misuse) in a transaction; [`Io`](Error::Io).
+    pub fn set_codec(&mut self, codec: Option<Arc<dyn PageCodec>>) -> Result<()> {
+        self.store.pager.set_codec(codec)?;
+        let found = FileHeader::peek(&self.store.pager.peek_header()?);
+        self.page_size_fixed = self.page_size_fixed_by_caller;
+        if let Some((size, reserved, auto_vacuum)) = found
+            && FileHeader::usable_size(size, reserved).is_ok()
+        {
+            self.adopt_page_size(size, reserved)?;
+            self.store.auto_vacuum = auto_vacuum;
+            self.page_size_fixed = true;
+        }
+        Ok(())
+    }
+
+    /// Gives memory of pages that are clean and not in use back, about `wanted` bytes. Returns how
+    /// many it were.
+    #[doc(alias = "sqlite3_release_memory")]
+    pub fn release_memory(&mut self, wanted: u64) -> u64 {
+        self.store.pager.release_memory(wanted)
+    }
+
+    /// Drops pages that are clean and not in use at random, with `chance` percent; 0 ends it. For
+    /// tests.
+    pub fn set_random_discard(&mut self, chance: u32, seed: u64) {
+        self.store.pager.set_random_discard(chance, seed);
     }
 
     /// Sets how much is synced, and whether every sync is the strongest of the platform.

@@ -208,6 +208,7 @@ impl Store {
     /// Makes the first leaf of `trunk` a trunk with the others as leaves, and returns its number.
     fn bequeath(&mut self, trunk: PageRef, leaves: usize) -> Result<u32> {
         let heir = self.free_number(u32_at(self.pager.bytes(trunk), LEAVES)?)?;
+        self.check_unused(heir)?;
         let page = self.pager.fetch_blank(heir)?;
         let page = self.pager.make_writable(page)?;
         let mut list = Vec::new();
@@ -232,17 +233,32 @@ impl Store {
     }
 
     fn open_taken(&mut self, taken: Taken) -> Result<(PageNumber, PageMut)> {
+        self.change_shape();
         match taken {
-            Taken::Leaf(number) => self.open_fresh(number),
+            Taken::Leaf(number) => {
+                self.check_unused(number)?;
+                self.open_fresh(number)
+            }
             Taken::Trunk(number, page) => {
+                self.check_unused(number)?;
                 self.fresh_bytes(page);
                 Ok((number, page))
             }
         }
     }
 
+    /// A page of the free list that a cursor stands on, or that is page 1, is used twice: what is
+    /// written to it would appear under the cursor.
+    fn check_unused(&self, number: PageNumber) -> Result<()> {
+        if self.pager.is_held(number) {
+            return Err(Error::corrupt("page is in use and free").on_page(number.get()));
+        }
+        Ok(())
+    }
+
     /// Page `number`, whose content does not matter, for writing.
     fn open_fresh(&mut self, number: PageNumber) -> Result<(PageNumber, PageMut)> {
+        self.change_shape();
         let page = self.pager.fetch_blank(number)?;
         let page = self.pager.make_writable(page)?;
         self.fresh_bytes(page);
@@ -282,6 +298,7 @@ impl Store {
     /// [`Error::Corrupt`] if the page is free already, as far as the first trunk or the pointer
     /// map tell, or cannot be; those of the pager.
     pub(crate) fn free_page(&mut self, number: PageNumber, page: Option<PageRef>) -> Result<()> {
+        self.change_shape();
         let number = self.free_number(number.get())?;
         if self.has_pointer_map() && self.owner_entry(number.get())?.0 == 2 {
             return Err(Error::corrupt("page is free already").on_page(number.get()));

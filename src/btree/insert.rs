@@ -1,7 +1,10 @@
 //! Insert or replace.
 
+use std::cmp::Ordering;
+
 use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
+use crate::pager::PageRef;
 
 use super::balance;
 use super::cursor::{Cursor, CursorId, Position};
@@ -63,11 +66,11 @@ impl Btree {
             return Err(Error::Misuse("entry of more than 2147483647 bytes"));
         }
         let mark = self.store.pager.mark();
-        let sought = self.prepare_insert(cursor, key, hints);
-        let result = match sought {
-            Ok(found) => {
+        let place = self.prepare_insert(cursor, key, size.saturating_add(key_size), hints);
+        let result = match place {
+            Ok(place) => {
                 let cursor = self.cursors.get_mut(cursor)?;
-                let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, found);
+                let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, place);
                 let parked = cursor.park(&mut self.store);
                 self.note_failure(inserted.and(parked))
             }
@@ -77,23 +80,28 @@ impl Btree {
         result
     }
 
-    /// Finds the place of `key`, all other cursors on the tree being saved; nothing has changed
-    /// yet if this fails.
+    /// Finds the place of an entry with `key` and at most `payload` bytes, all other cursors on the
+    /// tree being saved; nothing has changed yet if this fails.
     fn prepare_insert(
         &mut self,
         id: CursorId,
         key: Key<'_>,
+        payload: usize,
         hints: InsertHints,
-    ) -> Result<std::cmp::Ordering> {
+    ) -> Result<Place> {
         self.save_cursors_on_tree_of(id)?;
-        let cursor = self.cursors.get_mut(id)?;
+        let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
         if let Some(found) = hints.sought
-            && cursor.is_placed(&mut self.store, key, found)?
+            && cursor.is_placed(store, key, found)?
         {
-            return Ok(found);
+            cursor.note_insert_place(store, found);
+            return Ok(Place::At(found));
+        }
+        if let Some(leaf) = cursor.leaf_to_append(store, key, payload)? {
+            return Ok(Place::Behind(leaf));
         }
         cursor.appending |= hints.behind_all;
-        cursor.seek_to_insert(&mut self.store, key)
+        Ok(Place::At(cursor.seek_to_insert(store, key)?))
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
@@ -138,38 +146,52 @@ impl Btree {
     }
 }
 
+/// Where an entry goes.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Where the cursor is, which found this when it searched for the key.
+    At(Ordering),
+    /// Behind the last cell of this leaf, on which it fits.
+    Behind(PageRef),
+}
+
 impl Cursor {
-    /// Inserts at the place that a search for `key` has found, with that result.
+    /// Inserts at this place.
     fn insert(
         &mut self,
         store: &mut Store,
         key: Key<'_>,
         data: &[u8],
         zeros: usize,
-        found: std::cmp::Ordering,
+        place: Place,
     ) -> Result<()> {
-        let level = self.level()?;
-        let kind = store.node(level.page).kind();
-        let number = store.pager.number(level.page);
+        let page = match place {
+            Place::At(_) => self.level()?.page,
+            Place::Behind(leaf) => leaf,
+        };
+        let kind = store.node(page).kind();
+        let number = store.pager.number(page);
+        let shape = store.shape;
         let mut cell = std::mem::take(&mut store.cell_buffer);
         let built = store.build_cell(&mut cell, kind, key, data, zeros);
         let result = built.and_then(|overflow| {
             if let Some(first) = overflow {
                 store.set_owner(first, Owner::OverflowFirst(number))?;
             }
-            self.put_cell(store, &mut cell, found)
+            match place {
+                Place::At(found) => self.put_cell(store, &mut cell, found),
+                Place::Behind(leaf) => append_cell(store, leaf, &cell),
+            }
         });
         store.cell_buffer = cell;
+        // An append that made no other page the right-most one: the next may follow it.
+        let follows = self.appending && result.is_ok() && shape == store.shape;
+        self.appended_to = follows.then_some((number, shape));
         result
     }
 
     /// Puts the finished cell in the place of the old one, or beside the neighbour that was found.
-    fn put_cell(
-        &mut self,
-        store: &mut Store,
-        cell: &mut [u8],
-        found: std::cmp::Ordering,
-    ) -> Result<()> {
+    fn put_cell(&mut self, store: &mut Store, cell: &mut [u8], found: Ordering) -> Result<()> {
         let level = self.level()?;
         let page = store.pager.make_writable(level.page)?;
         let node = store.node(level.page);
@@ -200,6 +222,13 @@ impl Cursor {
         }
         Ok(())
     }
+}
+
+/// Puts the finished cell behind the last one of a leaf on which it fits.
+fn append_cell(store: &mut Store, leaf: PageRef, cell: &[u8]) -> Result<()> {
+    let page = store.pager.make_writable(leaf)?;
+    let end = store.node(leaf).cell_count();
+    store.node_mut(page).insert(end, &cell[CHILD_SIZE..])
 }
 
 impl Store {
@@ -253,3 +282,6 @@ impl Store {
         Ok(decoded.header + decoded.local.len() + link)
     }
 }
+
+#[cfg(test)]
+mod tests;

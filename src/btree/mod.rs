@@ -20,6 +20,7 @@ mod insert;
 mod meta;
 mod node;
 mod overflow;
+mod page_access;
 mod pointer_map;
 mod put_data;
 mod schema;
@@ -35,7 +36,9 @@ mod vacuum;
 mod waiting;
 
 pub use crate::format::record::{Collation, Direction, KeyInfo, SearchMode, TextEncoding};
-pub use crate::pager::{BusyHandler, JournalMode, LockingMode, PagerStats, SafetyLevel};
+pub use crate::pager::{
+    BusyHandler, JournalMode, LockingMode, PageCodec, PagerStats, SafetyLevel, Xor,
+};
 pub use backup::Backup;
 pub use connection::Btree;
 pub use cursor::{CursorId, LockedCursor};

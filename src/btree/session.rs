@@ -16,7 +16,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::pager::BusyHandler;
+use crate::pager::{BusyHandler, HeldPages};
 
 use super::table_lock::{SessionId, TableLock, TableLocks};
 use super::transaction::Transaction;
@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) read_ends_with_cursors: bool,
     /// Number of its open cursors (B4).
     pub(super) cursors: usize,
+    /// Pages that its user holds by their numbers.
+    pub(super) held: HeldPages,
     pub(super) cursor_locks: bool,
     pub(super) journal_at_begin: bool,
     pub(super) read_uncommitted: bool,
@@ -61,12 +63,18 @@ impl Session {
             transaction: Transaction::None,
             read_ends_with_cursors: false,
             cursors: 0,
+            held: HeldPages::default(),
             cursor_locks,
             journal_at_begin,
             read_uncommitted: false,
             savepoints: 0,
             busy_handler: None,
         }
+    }
+
+    /// Whether a cursor, or a page that its user holds, keeps a transaction open.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.cursors > 0 || !self.held.is_empty()
     }
 }
 

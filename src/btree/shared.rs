@@ -507,7 +507,7 @@ impl Btree {
 
     /// Closes what the session in place has open; it will not be parked any more.
     fn end_session(&mut self) {
-        self.close_all_cursors();
+        self.let_everything_go();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
         self.set_busy_handler(None);

@@ -79,9 +79,16 @@ pub(crate) struct Store {
     pub(super) cell_buffer: Vec<u8>,
     /// What balancing works with, kept for its memory.
     pub(super) workspace: Workspace,
+    /// Grows whenever pages of trees come, go, or change places, by a rollback as well.
+    pub(super) shape: u64,
 }
 
 impl Store {
+    /// Pages are about to come, go, or change places: nobody may trust a page that was remembered.
+    pub(super) fn change_shape(&mut self) {
+        self.shape = self.shape.wrapping_add(1);
+    }
+
     /// Page 1.
     ///
     /// # Errors
@@ -169,8 +176,14 @@ impl Store {
         if self.pager.info(page).is_ready() && fits(self.node(page)) {
             return Ok(page);
         }
-        // Not ready, or not what it should be: the long way knows which.
         self.pager.unpin(page);
+        self.hold_child_slowly(parent, child)
+    }
+
+    /// The child is not ready, or not what it should be: the long way knows which.
+    #[cold]
+    #[inline(never)]
+    fn hold_child_slowly(&mut self, parent: PageRef, child: u32) -> Result<PageRef> {
         let page = self.fetch_child(parent, child)?;
         self.pager.pin(page);
         Ok(page)

@@ -5,8 +5,8 @@
 //!   None ─────────────────────────────▶ Read ─────────────────────────────▶ Write
 //!    ▲                                  │  ▲                                  │
 //!    │    commit, rollback without      │  │   commit, rollback with cursors  │
-//!    ├──────── open cursors ────────────┘  └──────────────────────────────────┤
-//!    └─────────────────── commit, rollback without open cursors ──────────────┘
+//!    ├──── cursors or held pages ───────┘  └───────── or held pages ──────────┤
+//!    └──────────── commit, rollback without cursors or held pages ────────────┘
 //! ```
 //!
 //! Invariants:
@@ -14,7 +14,7 @@
 //! * T1: page 1 is pinned in `Store::page_one` exactly while a transaction is open, be it another
 //!   connection's of a shared page cache, on a database that has pages.
 //! * T2: a read transaction that nobody asked for by name (`read_ends_with_cursors`) ends when the
-//!   last cursor is closed.
+//!   last cursor is closed and the last page that a caller held is let go.
 //! * T3: once a change has failed half-way, every further change and the commit repeat its error
 //!   until what it did is rolled back (`failed`).
 //! * T4: a root that became that of another tree in this transaction is in `new_roots`. Rolling
@@ -24,8 +24,9 @@ use std::path::Path;
 
 use crate::error::{Error, ReadOnlyReason, Result};
 use crate::format::{AutoVacuum, FileHeader, PageNumber, PageSize};
+use crate::pager::Pager;
 
-use super::node::NodeKind;
+use super::node::{NodeInfo, NodeKind};
 use super::store::PageFormat;
 use super::{Btree, TransactionKind};
 
@@ -228,6 +229,7 @@ impl Btree {
     }
 
     fn let_page_one_go(&mut self) {
+        self.store.change_shape();
         if let Some(page) = self.store.page_one.take() {
             self.store.pager.unpin(page);
         }
@@ -296,8 +298,8 @@ impl Btree {
     }
 
     /// Ends a read transaction that nobody asked for by name (T2).
-    pub(super) fn end_read_after_last_cursor(&mut self) {
-        if self.session.cursors == 0
+    pub(super) fn end_read_after_last_use(&mut self) {
+        if !self.session.is_in_use()
             && self.session.transaction == Transaction::Read
             && self.session.read_ends_with_cursors
         {
@@ -324,6 +326,14 @@ impl Btree {
     /// As [`Btree::commit`].
     #[doc(alias = "sqlite3BtreeCommitPhaseOne")]
     pub fn commit_phase_one(&mut self, super_journal: Option<&Path>) -> Result<()> {
+        self.prepare_commit(|pager| pager.commit_phase_one(super_journal))
+    }
+
+    /// The first half of a commit, whose part below the trees is `commit`.
+    pub(super) fn prepare_commit(
+        &mut self,
+        commit: impl FnOnce(&mut Pager<NodeInfo>) -> Result<()>,
+    ) -> Result<()> {
         if self.session.transaction != Transaction::Write {
             return Ok(());
         }
@@ -333,7 +343,7 @@ impl Btree {
         if self.store.auto_vacuum == AutoVacuum::Full {
             result = self.save_all_cursors().and_then(|()| self.store.vacuum_for_commit());
         }
-        let result = result.and_then(|()| self.store.pager.commit_phase_one(super_journal));
+        let result = result.and_then(|()| commit(&mut self.store.pager));
         self.store.pager.release(mark);
         if result == Err(Error::Busy) {
             return result;
@@ -369,11 +379,11 @@ impl Btree {
             return;
         }
         self.session.transaction = Transaction::Read;
-        if self.session.cursors == 0 {
-            self.end_transaction();
-        } else {
+        if self.session.is_in_use() {
             self.session.read_ends_with_cursors = true;
             self.downgrade_table_locks();
+        } else {
+            self.end_transaction();
         }
     }
 
@@ -437,7 +447,7 @@ impl Btree {
 
     /// Saves every cursor and lets go of its pages: nothing may be held over a rollback. It cannot
     /// be called off either, so a cursor that cannot be saved becomes unusable.
-    fn let_cursors_go(&mut self) {
+    pub(super) fn let_cursors_go(&mut self) {
         for (_, cursor) in self.cursors.iter_mut() {
             match cursor.save(&mut self.store) {
                 Ok(()) => cursor.let_go(&mut self.store),
@@ -452,7 +462,8 @@ impl Btree {
         if self.store.pager.page_count() == 0 {
             self.page_size_fixed = self.page_size_fixed_by_caller;
         } else {
-            result = self.hold_page_one().and_then(|()| self.refresh_auto_vacuum());
+            result = self.learn_format().and_then(|()| self.hold_page_one());
+            result = result.and_then(|()| self.refresh_auto_vacuum());
             if let Some(choice) = self.vacuum_choice
                 && self.store.has_pointer_map()
             {

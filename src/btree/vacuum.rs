@@ -52,6 +52,7 @@ impl Store {
         to: PageNumber,
         owner: Owner,
     ) -> Result<()> {
+        self.change_shape();
         if from == PageNumber::ONE || to == PageNumber::ONE || from == to {
             return Err(Error::corrupt("page cannot be moved").on_page(from.get()));
         }

@@ -44,6 +44,26 @@ pub const fn length(value: u64) -> usize {
 /// Encodes `value` with the fewest bytes and returns how many of `out` it took.
 #[inline]
 pub fn encode(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
+    let group = |shift: u32| (value >> shift) as u8 & 0x7f;
+    let [first, second, third, ..] = out;
+    match value {
+        0..0x80 => {
+            *first = value as u8;
+            1
+        }
+        0x80..0x4000 => {
+            (*first, *second) = (group(7) | 0x80, group(0));
+            2
+        }
+        0x4000..0x20_0000 => {
+            (*first, *second, *third) = (group(14) | 0x80, group(7) | 0x80, group(0));
+            3
+        }
+        _ => encode_long(value, out),
+    }
+}
+
+fn encode_long(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
     let length = length(value);
     let mut rest = value;
     if length == MAX_LENGTH {
@@ -63,11 +83,18 @@ pub fn encode(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
 }
 
 /// Appends the encoding of `value` to `out`.
+#[inline]
 pub fn push(value: u64, out: &mut Vec<u8>) {
-    if value < 0x80 {
-        out.push(value as u8);
-        return;
+    let group = |shift: u32| (value >> shift) as u8 & 0x7f;
+    match value {
+        0..0x80 => out.push(value as u8),
+        0x80..0x4000 => out.extend_from_slice(&[group(7) | 0x80, group(0)]),
+        0x4000..0x20_0000 => out.extend_from_slice(&[group(14) | 0x80, group(7) | 0x80, group(0)]),
+        _ => push_long(value, out),
     }
+}
+
+fn push_long(value: u64, out: &mut Vec<u8>) {
     let mut buffer = [0; MAX_LENGTH];
     let length = encode(value, &mut buffer);
     out.extend_from_slice(buffer.get(..length).unwrap_or_default());

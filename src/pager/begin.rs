@@ -29,6 +29,8 @@ pub(super) struct Transaction {
     /// How its journal ends.
     pub(super) mode: JournalMode,
     pub(super) journal: Option<Journal>,
+    /// Whether it had the exclusive lock from the first.
+    pub(super) began_exclusive: bool,
     /// Length of the file in pages when it began.
     pub(super) original_pages: u32,
     /// Pages of the image when it began.
@@ -57,6 +59,7 @@ impl Default for Transaction {
         Transaction {
             mode: JournalMode::Delete,
             journal: None,
+            began_exclusive: false,
             original_pages: 0,
             original_image: 0,
             original_stamp: Stamp::default(),
@@ -98,6 +101,7 @@ impl<X: PageInfo> Pager<X> {
         self.serial += 1;
         self.transaction = Transaction {
             mode: self.journal_mode,
+            began_exclusive: self.file.lock_level() == LockLevel::Exclusive,
             original_pages: self.file_pages,
             original_image: self.image,
             original_stamp: self.stamp,
@@ -197,7 +201,7 @@ impl<X: PageInfo> Pager<X> {
     pub(super) fn keeps_journal_file(&self) -> bool {
         self.keeps_journal()
             && self.transaction.mode != JournalMode::Memory
-            && (self.is_file() || self.materialised)
+            && (self.is_file() || self.materialised || self.header_ignored)
     }
 
     /// Opens the journal of this transaction and writes its header. If that fails the journal

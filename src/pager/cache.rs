@@ -197,21 +197,35 @@ impl<X: PageInfo> Cache<X> {
         frame.pins += 1;
     }
 
+    /// Whether a frame has pins that outlive the operation: more than the stack has for it.
+    pub(super) fn is_held(&self, frame: u32) -> bool {
+        let pins = self.frames[frame as usize].pins as usize;
+        pins > 0 && pins > self.pins.iter().filter(|&&pinned| pinned == frame).count()
+    }
+
     /// Takes back one pin.
     #[inline]
     pub(super) fn unpin(&mut self, index: u32) {
         let frame = &mut self.frames[index as usize];
         debug_assert!(frame.pins > 0, "page {} unpinned too often", frame.number);
-        if frame.pins == 1 {
+        let was_pinned = frame.pins;
+        frame.pins = was_pinned.saturating_sub(1);
+        if was_pinned == 1 {
             self.pinned -= 1;
             self.clock += 1;
             frame.released = self.clock;
             if !frame.queued && frame.dirty_at == NONE {
-                frame.queued = true;
-                self.queue.push(Reverse((frame.released, index)));
+                self.enqueue(index);
             }
         }
-        frame.pins = frame.pins.saturating_sub(1);
+    }
+
+    /// Makes an unpinned page a candidate for recycling (C2).
+    #[cold]
+    fn enqueue(&mut self, index: u32) {
+        let frame = &mut self.frames[index as usize];
+        frame.queued = true;
+        self.queue.push(Reverse((frame.released, index)));
     }
 }
 
@@ -228,6 +242,15 @@ impl<X: PageInfo> Cache<X> {
             Some(index) => index,
             None => self.make_frame()?,
         };
+        if self.frames[index as usize].bytes.is_empty() {
+            match self.make_buffer() {
+                Ok(bytes) => self.frames[index as usize].bytes = bytes,
+                Err(error) => {
+                    self.free.push(index);
+                    return Err(error);
+                }
+            }
+        }
         self.clock += 1;
         let frame = &mut self.frames[index as usize];
         frame.number = number;
@@ -245,11 +268,9 @@ impl<X: PageInfo> Cache<X> {
         reserve_total(&mut self.free, index + 1)?;
         let missing = index + 1 - self.queue.len();
         memory::reserve(&mut self.queue, missing)?;
-        let mut bytes = Vec::new();
-        memory::reserve_exact(&mut bytes, self.page_size)?;
-        bytes.resize(self.page_size, 0);
+        let bytes = self.make_buffer()?;
         self.frames.push(Frame {
-            bytes: bytes.into_boxed_slice(),
+            bytes,
             info: X::default(),
             number: 0,
             pins: 0,
@@ -263,6 +284,36 @@ impl<X: PageInfo> Cache<X> {
             hollow: false,
         });
         u32::try_from(index).map_err(|_| Error::NoMemory)
+    }
+
+    fn make_buffer(&self) -> Result<Box<[u8]>> {
+        let mut bytes = Vec::new();
+        memory::reserve_exact(&mut bytes, self.page_size)?;
+        bytes.resize(self.page_size, 0);
+        Ok(bytes.into_boxed_slice())
+    }
+
+    /// Gives memory of free frames, and then of the pages that are clean and unpinned, back to the
+    /// system until `wanted` bytes or more were freed. Returns how many were.
+    pub(super) fn give_back(&mut self, wanted: u64) -> u64 {
+        let mut freed = 0;
+        for at in 0..self.free.len() {
+            if freed >= wanted {
+                return freed;
+            }
+            freed += self.drop_buffer(self.free[at]);
+        }
+        while freed < wanted {
+            let Some(frame) = self.oldest_clean() else { break };
+            self.remove(frame);
+            freed += self.drop_buffer(frame);
+        }
+        freed
+    }
+
+    fn drop_buffer(&mut self, frame: u32) -> u64 {
+        let bytes = std::mem::take(&mut self.frames[frame as usize].bytes);
+        bytes.len() as u64
     }
 
     /// Throws an unpinned page out of the cache, whatever its content.

@@ -26,6 +26,18 @@ impl<X: PageInfo> Pager<X> {
     /// [`Busy`](crate::Error::Busy): the transaction stays open and can be tried again.
     /// [`Full`](crate::Error::Full), [`Io`](crate::Error::Io): it must be rolled back.
     pub fn commit_phase_one(&mut self, super_journal: Option<&Path>) -> Result<()> {
+        self.prepare_commit(super_journal, true)
+    }
+
+    /// The same without syncing the database: [`Pager::sync`] must do that before phase two (P6).
+    ///
+    /// # Errors
+    /// As [`Pager::commit_phase_one`].
+    pub fn commit_phase_one_unsynced(&mut self, super_journal: Option<&Path>) -> Result<()> {
+        self.prepare_commit(super_journal, false)
+    }
+
+    fn prepare_commit(&mut self, super_journal: Option<&Path>, sync: bool) -> Result<()> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -48,9 +60,14 @@ impl<X: PageInfo> Pager<X> {
         }
         self.protect_originals()?;
         self.write_dirty_pages()?;
-        self.finish_file().map_err(|error| self.latch_if_serious(error))?;
-        self.enter(State::Finished);
-        Ok(())
+        self.extend_file().map_err(|error| self.latch_if_serious(error))?;
+        let synced = if sync { self.sync() } else { Ok(()) };
+        // All is written, whether or not it is synced: an error of that stays until the rollback.
+        // One that does not stay lets the whole be tried again.
+        if synced.is_ok() || self.error.is_some() {
+            self.enter(State::Finished);
+        }
+        synced
     }
 
     /// Whether the open write transaction has changed anything.
@@ -115,23 +132,43 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
-    /// Gives the file its full length and makes it durable.
-    fn finish_file(&mut self) -> Result<()> {
+    /// Gives the file its full length.
+    fn extend_file(&mut self) -> Result<()> {
         if self.file_pages < self.image {
             self.write_zero_page(self.image)?;
         }
         for (offset, piece) in self.transaction.regrouping.iter().flat_map(|r| &r.around_lock) {
             self.file.write_at(piece, *offset)?;
         }
+        Ok(())
+    }
+
+    fn sync_file(&mut self) -> Result<()> {
         if !self.is_sync_disabled() {
             self.file.sync(self.sync_kind())?;
         }
         Ok(())
     }
 
+    /// Makes the database file durable, unless syncing is off.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io). In a write transaction it must be rolled back then: what a failed
+    /// sync has lost, the next one does not bring back.
+    pub fn sync(&mut self) -> Result<()> {
+        let result = self.sync_file();
+        if !self.state.is_writing() {
+            return result;
+        }
+        result.map_err(|error| self.latch_if_serious(error))
+    }
+
     /// Writes a page of zeros straight to the file, to make it long enough.
     pub(super) fn write_zero_page(&mut self, number: u32) -> Result<()> {
         self.prepare_scratch(self.page_size.bytes())?;
+        if let Some(codec) = &self.codec {
+            codec.encode(number, &mut self.scratch);
+        }
         let offset = u64::from(number.saturating_sub(1)) * u64::from(self.page_size.get());
         self.file.write_at(&self.scratch, offset)?;
         self.file_pages = self.file_pages.max(number);

@@ -26,6 +26,11 @@ impl<X: PageInfo> Pager<X> {
         self.cache.pin(page.frame);
     }
 
+    /// Whether somebody has pinned the page beyond the operation that is going on.
+    pub fn is_held(&self, number: PageNumber) -> bool {
+        self.cache.find(number.get()).is_some_and(|frame| self.cache.is_held(frame))
+    }
+
     /// Takes back one [`Pager::pin`].
     #[inline]
     pub fn unpin(&mut self, page: PageRef) {
@@ -67,6 +72,12 @@ impl<X: PageInfo> Pager<X> {
             self.cache.pin(frame);
             return Ok(PageRef { frame });
         }
+        self.hold_missing(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold_missing(&mut self, number: PageNumber) -> Result<PageRef> {
         let mark = self.mark();
         let page = self.fetch_missing(number, true)?;
         self.pin(page);
@@ -134,6 +145,9 @@ impl<X: PageInfo> Pager<X> {
         }
         self.size_known = true;
         self.counters.misses += 1;
+        if self.discard.is_some() {
+            self.discard_some();
+        }
         let frame = self.load(number, read)?;
         if let Err(error) = self.cache.pin_transient(frame) {
             self.cache.remove(frame);
@@ -163,7 +177,10 @@ impl<X: PageInfo> Pager<X> {
         let (bytes, info) = self.cache.parts_mut(frame);
         info.reset();
         if read && in_file && number <= self.image {
-            self.file.read_at(bytes, offset)?;
+            let there = self.file.read_at(bytes, offset)?;
+            if let Some(codec) = self.codec.as_deref().filter(|_| there > 0) {
+                codec.decode(number, bytes);
+            }
             self.counters.reads += 1;
         } else {
             bytes.fill(0);
@@ -208,6 +225,34 @@ impl<X: PageInfo> Pager<X> {
         matches!(self.state, State::CacheChanged | State::FileChanged)
             && self.error.is_none()
             && !self.transaction.spill_forbidden
+    }
+
+    /// Gives up to `wanted` bytes of memory back, or a page more: first of frames without a page,
+    /// then of pages that are clean and that nobody holds, least recently used first. They are
+    /// read again when they are wanted. Returns how many bytes it were.
+    pub fn release_memory(&mut self, wanted: u64) -> u64 {
+        self.cache.give_back(wanted)
+    }
+
+    /// From now on pages that are clean and that nobody holds are dropped at random when another
+    /// is missing and when a read transaction begins, each with `chance` percent; 0 ends it. For
+    /// tests: whoever keeps more than pins is found out.
+    pub fn set_random_discard(&mut self, chance: u32, seed: u64) {
+        self.discard = (chance > 0).then_some((chance.min(100), seed));
+    }
+
+    /// See [`Pager::set_random_discard`].
+    pub(super) fn discard_some(&mut self) {
+        let Some((chance, mut dice)) = self.discard else { return };
+        for index in self.cache.indices() {
+            let frame = self.cache.frame(index);
+            let may_go = frame.number != 0 && !frame.is_pinned() && !frame.is_dirty();
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+            if may_go && (dice >> 33) % 100 < u64::from(chance) {
+                self.cache.remove(index);
+            }
+        }
+        self.discard = Some((chance, dice));
     }
 
     /// Throws every page out of the cache that nobody holds.
@@ -270,6 +315,13 @@ impl<X: PageInfo> Pager<X> {
     #[inline]
     pub fn parts_mut(&mut self, page: PageMut) -> (&mut [u8], &mut X) {
         self.cache.parts_mut(page.frame)
+    }
+
+    /// Resets the information of every page in the cache: what it was learnt from has changed.
+    pub fn reset_infos(&mut self) {
+        for frame in self.cache.indices() {
+            self.cache.frame_mut(frame).info.reset();
+        }
     }
 
     /// Copies all bytes of `from` over those of `to` and resets the information of `to`.

@@ -166,19 +166,13 @@ impl<X: PageInfo> Pager<X> {
     }
 
     fn write_run(&mut self, start: usize, length: usize) -> Result<()> {
-        let run = &self.order[start..start + length];
-        let (first, first_frame) = run[0];
-        let offset = u64::from(first - 1) * u64::from(self.page_size.get());
-        debug_assert!(run.iter().all(|entry| !self.cache.frame(entry.1).needs_sync), "P3");
-        if length == 1 {
-            self.file.write_at(self.cache.parts(first_frame).0, offset)?;
+        if self.codec.is_some() {
+            self.write_encoded(start, length)?;
         } else {
-            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-            for (piece, entry) in pieces.iter_mut().zip(run) {
-                *piece = IoSlice::new(self.cache.parts(entry.1).0);
-            }
-            self.file.write_vectored_at(&pieces[..length], offset)?;
+            self.write_plain(start, length)?;
         }
+        let run = &self.order[start..start + length];
+        let first = run[0].0;
         for &(number, frame) in run {
             if number == 1 {
                 self.stamp = stamp_of(self.cache.parts(frame).0);
@@ -191,5 +185,21 @@ impl<X: PageInfo> Pager<X> {
         self.counters.writes += length as u64;
         self.file_pages = self.file_pages.max(first - 1 + length as u32);
         Ok(())
+    }
+
+    /// Writes neighbours of `order` in one call.
+    fn write_plain(&mut self, start: usize, length: usize) -> Result<()> {
+        let run = &self.order[start..start + length];
+        let (first, first_frame) = run[0];
+        let offset = u64::from(first - 1) * u64::from(self.page_size.get());
+        debug_assert!(run.iter().all(|entry| !self.cache.frame(entry.1).needs_sync), "P3");
+        if length == 1 {
+            return self.file.write_at(self.cache.parts(first_frame).0, offset);
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        for (piece, entry) in pieces.iter_mut().zip(run) {
+            *piece = IoSlice::new(self.cache.parts(entry.1).0);
+        }
+        self.file.write_vectored_at(&pieces[..length], offset)
     }
 }

@@ -3,6 +3,7 @@
 use super::state::State;
 use super::{PageInfo, Pager, Regrouping};
 use crate::error::{Error, Result};
+use crate::format::PageNumber;
 
 /// The size of the image.
 impl<X: PageInfo> Pager<X> {
@@ -38,6 +39,24 @@ impl<X: PageInfo> Pager<X> {
             return Err(Error::Full);
         }
         self.image = self.image.max(pages);
+        Ok(())
+    }
+
+    /// Makes pages between the image and page `number`, which is about to be added, all zeros:
+    /// those that were cut off but are still in the file must not come back with what they held.
+    ///
+    /// # Errors
+    /// As [`Pager::make_writable`].
+    pub fn blank_before(&mut self, number: u32) -> Result<()> {
+        let last = self.file_pages.min(number.saturating_sub(1));
+        for between in self.image.saturating_add(1)..=last {
+            let page = PageNumber::new(between).filter(|_| !self.lock_page.is(between));
+            let Some(page) = page else { continue };
+            let mark = self.mark();
+            let made = self.fetch(page).and_then(|page| self.make_writable(page));
+            self.release(mark);
+            made?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `state` | the states of a transaction, drawn |
 //! | `cache`, `page` | pages in memory, pins |
+//! | `held` | pages that a caller holds by their numbers |
 //! | `fetch` | a page from the cache, or from the file, or by recycling another |
 //! | `begin` | beginning to write |
 //! | `write` | saving the original before the first change |
@@ -17,6 +18,7 @@
 //! | `recover` | beginning to read, and what a crashed writer left |
 //! | `together` | committing with other databases |
 //! | `watch` | which pages changed that somebody has copied |
+//! | `codec` | pages that look otherwise in files |
 //! | `savepoint` | undoing a part of a transaction |
 //! | `journal` | the journal's bytes |
 //! | `raw` | a pager without a layer above: references hold its transactions |
@@ -38,9 +40,11 @@
 
 mod begin;
 mod cache;
+mod codec;
 mod commit;
 mod fetch;
 mod flush;
+mod held;
 mod image;
 mod journal;
 mod locking;
@@ -61,6 +65,8 @@ mod watch;
 mod write;
 
 pub use begin::Regrouping;
+pub use codec::{PageCodec, Xor};
+pub use held::HeldPages;
 pub use page::{PageInfo, PageMut, PageRef, PinMark};
 pub use raw::RawPager;
 pub use stats::PagerStats;
@@ -221,6 +227,12 @@ pub struct Pager<X: PageInfo> {
     /// Who wants to know of changes; mostly nobody.
     watches: Vec<Watch>,
     next_watch: u64,
+    /// What stands between cache and files; mostly nothing.
+    codec: Option<Arc<dyn PageCodec>>,
+    /// Room for one encoded page.
+    coded: Vec<u8>,
+    /// Pages are dropped at random: the chance in percent, and the state of the dice.
+    discard: Option<(u32, u64)>,
 
     /// Room for one page and for a list of pages to write, kept between calls.
     scratch: Vec<u8>,
@@ -297,6 +309,9 @@ impl<X: PageInfo> Pager<X> {
             busy_handler: None,
             watches: Vec::new(),
             next_watch: 0,
+            codec: None,
+            coded: Vec::new(),
+            discard: None,
             scratch: Vec::new(),
             order: Vec::new(),
             journal_buffer: Vec::new(),
@@ -309,7 +324,10 @@ impl<X: PageInfo> Pager<X> {
     /// [`Io`](crate::Error::Io).
     pub fn peek_header(&self) -> Result<[u8; HEADER_SIZE]> {
         let mut header = [0; HEADER_SIZE];
-        self.file.read_at(&mut header, 0)?;
+        let there = self.file.read_at(&mut header, 0)?;
+        if let Some(codec) = self.codec.as_deref().filter(|_| there > 0) {
+            codec.decode(1, &mut header);
+        }
         Ok(header)
     }
 

@@ -15,14 +15,15 @@
 //! A database in memory has nowhere else to be: its last reference takes nothing with it.
 //!
 //! Invariants:
-//! - R1. A page of `held` has one pin; no other page is pinned between two calls.
+//! - R1. No page but those of `held` is pinned between two calls.
 //! - R2. Unless the database is in memory, a transaction is open only while `held` is not empty.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::State;
-use super::{PageRef, Pager, PagerOptions, PagerStats, Storage};
+use super::{
+    HeldPages, JournalMode, LockingMode, PageRef, Pager, PagerOptions, PagerStats, Storage,
+};
 use crate::error::{Error, Result};
 use crate::format::{PageNumber, PageSize};
 use crate::os::{Access, Vfs};
@@ -30,18 +31,11 @@ use crate::os::{Access, Vfs};
 /// Largest page number.
 const PAGE_MAX: u32 = i32::MAX as u32;
 
-/// A page that somebody holds.
-#[derive(Debug)]
-struct Held {
-    page: PageRef,
-    references: u32,
-}
-
 /// A pager by itself.
 #[derive(Debug)]
 pub struct RawPager {
     pager: Pager<()>,
-    held: BTreeMap<u32, Held>,
+    held: HeldPages,
     /// A statement begins with the transaction.
     statement_wanted: bool,
     /// What the transaction was like before its rollback failed.
@@ -73,22 +67,15 @@ impl RawPager {
         let mut pager = Pager::open(vfs, storage, &options)?;
         pager.ignore_header();
         pager.set_page_limit(PAGE_MAX);
-        let held = BTreeMap::new();
-        Ok(RawPager { pager, held, statement_wanted: false, failed_in: None })
+        Ok(RawPager { pager, held: HeldPages::default(), statement_wanted: false, failed_in: None })
     }
 
     /// Rolls back, whatever is held, and closes. A rollback that fails leaves the journal hot.
     pub fn close(mut self) {
-        for held in std::mem::take(&mut self.held).into_values() {
-            self.pager.unpin(held.page);
-        }
+        self.held.let_all_go(&mut self.pager);
         // What cannot be undone here the next opener undoes.
         let _ = self.undo_transaction();
         self.pager.close();
-    }
-
-    fn is_memory(&self) -> bool {
-        self.pager.storage == Storage::Memory
     }
 }
 
@@ -108,7 +95,7 @@ impl RawPager {
         let mark = self.pager.mark();
         let fetched = self.pager.fetch(page);
         if let Ok(page) = fetched {
-            self.hold(number, page);
+            self.held.hold(&mut self.pager, page);
         }
         self.pager.release(mark);
         if self.held.is_empty() {
@@ -123,27 +110,20 @@ impl RawPager {
         let mark = self.pager.mark();
         let found = self.pager.lookup(page);
         if let Some(page) = found {
-            self.hold(number, page);
+            self.held.hold(&mut self.pager, page);
         }
         self.pager.release(mark);
         found.is_some()
     }
 
-    /// Gives one reference back, and returns how many are left to this page. With the last one
+    /// Gives one reference back; returns whether it was the last to this page. With the last one
     /// to any page everything goes, unless it is in memory only.
-    pub fn unref(&mut self, number: u32) -> u32 {
-        let Some(held) = self.held.get_mut(&number) else { return 0 };
-        held.references = held.references.saturating_sub(1);
-        if held.references > 0 {
-            return held.references;
-        }
-        let page = held.page;
-        self.held.remove(&number);
-        self.pager.unpin(page);
+    pub fn unref(&mut self, number: u32) -> bool {
+        let is_last = self.held.let_go(&mut self.pager, number);
         if self.held.is_empty() {
             self.let_go();
         }
-        0
+        is_last
     }
 
     /// The bytes of a page that is held.
@@ -165,7 +145,7 @@ impl RawPager {
         let page = self.page(number)?;
         self.begin()?;
         let image = self.pager.image;
-        let filled = self.blank_between(number);
+        let filled = self.pager.blank_before(number);
         let made = filled.and_then(|()| self.pager.make_writable(page)).and_then(|page| {
             self.pager.flush_journal_buffer()?;
             Ok(page)
@@ -186,31 +166,8 @@ impl RawPager {
         }
     }
 
-    /// Before page `number` is added: pages before it that were cut off, but are still in the
-    /// file, must not come back with what they held.
-    fn blank_between(&mut self, number: u32) -> Result<()> {
-        let last = self.pager.file_pages.min(number.saturating_sub(1));
-        for between in self.pager.image.saturating_add(1)..=last {
-            let Some(page) = self.legal(between) else { continue };
-            let mark = self.pager.mark();
-            let made = self.pager.fetch(page).and_then(|page| self.pager.make_writable(page));
-            self.pager.release(mark);
-            made?;
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, number: u32, page: PageRef) {
-        let held = self.held.entry(number).or_insert(Held { page, references: 0 });
-        if held.references == 0 {
-            self.pager.pin(page);
-        }
-        held.references = held.references.saturating_add(1);
-    }
-
     fn page(&self, number: u32) -> Result<PageRef> {
-        let held = self.held.get(&number);
-        held.map(|held| held.page).ok_or(Error::Misuse("the page is not held"))
+        self.held.find(number).ok_or(Error::Misuse("the page is not held"))
     }
 
     /// The page with this number, if there can be one.
@@ -412,5 +369,75 @@ impl RawPager {
             stats.size = Some(size + 1);
         }
         stats
+    }
+}
+
+/// What else can be asked and set.
+impl RawPager {
+    /// Whether it is in memory only.
+    pub fn is_memory(&self) -> bool {
+        self.pager.storage == Storage::Memory
+    }
+
+    /// Makes the file durable, unless it is a temporary one.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io).
+    pub fn sync(&mut self) -> Result<()> {
+        self.pager.sync()
+    }
+
+    /// Size of the file in bytes; `None` as long as there is no file.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io).
+    pub fn file_size(&self) -> Result<Option<u64>> {
+        self.pager.file_size()
+    }
+
+    /// Reads bytes of the file itself, past the cache; returns how many there were.
+    ///
+    /// # Errors
+    /// [`State`](Error::State) as long as there is no file; [`Io`](Error::Io).
+    pub fn read_file(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.pager.read_file(buffer, offset)
+    }
+
+    /// The system's descriptor of the file, where there is one.
+    pub fn descriptor(&self) -> Option<i32> {
+        self.pager.descriptor()
+    }
+
+    /// Journal mode of the next transaction.
+    pub fn journal_mode(&self) -> JournalMode {
+        self.pager.journal_mode()
+    }
+
+    /// Sets the journal mode of the next transaction and returns the one in force.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io) while a left-over journal is deleted.
+    pub fn set_journal_mode(&mut self, mode: JournalMode) -> Result<JournalMode> {
+        self.pager.set_journal_mode(mode)
+    }
+
+    /// Locking mode in force.
+    pub fn locking_mode(&self) -> LockingMode {
+        self.pager.locking_mode()
+    }
+
+    /// Sets the locking mode and returns the one in force.
+    pub fn set_locking_mode(&mut self, mode: LockingMode) -> LockingMode {
+        self.pager.set_locking_mode(mode)
+    }
+
+    /// Largest size of the journal file in bytes; negative: none.
+    pub fn journal_size_limit(&self) -> i64 {
+        self.pager.journal_size_limit()
+    }
+
+    /// Sets the largest size of the journal file in bytes; negative: none.
+    pub fn set_journal_size_limit(&mut self, bytes: i64) {
+        self.pager.set_journal_size_limit(bytes);
     }
 }

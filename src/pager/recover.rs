@@ -29,6 +29,7 @@ impl<X: PageInfo> Pager<X> {
         if self.state != State::Open {
             return self.error.map_or(Ok(()), Err);
         }
+        self.discard_some();
         let held = self.file.lock_level();
         let result = self.begin_read_locked(held);
         match result {

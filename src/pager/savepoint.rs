@@ -245,6 +245,9 @@ impl<X: PageInfo> Pager<X> {
         let content = crate::format::bytes::slice(record, 4, size)?;
         let (bytes, info) = self.cache.parts_mut(frame);
         bytes.copy_from_slice(content);
+        if let Some(codec) = &self.codec {
+            codec.decode(number.get(), bytes);
+        }
         info.reset();
         self.cache.mark_dirty(frame);
         let must_wait = self.transaction.journal.is_some() && self.must_wait(number.get());
@@ -266,10 +269,15 @@ impl<X: PageInfo> Pager<X> {
         }
         self.read_hollow(frame)?;
         let hollow = self.cache.frame(frame).hollow;
+        let coded = !hollow && self.encode(frame)?;
         let Some(undo) = &mut self.undo else {
             return Err(Error::Internal("the undo file vanished"));
         };
-        let bytes = if hollow { &self.scratch } else { self.cache.parts(frame).0 };
+        let bytes = match (hollow, coded) {
+            (true, _) => &self.scratch,
+            (false, true) => &self.coded,
+            (false, false) => self.cache.parts(frame).0,
+        };
         undo.out.append(&[&number.to_be_bytes(), bytes])?;
         undo.records += 1;
         for savepoint in &mut self.savepoints {
@@ -284,7 +292,7 @@ impl<X: PageInfo> Pager<X> {
         }
         let mode = self.transaction.mode;
         let in_memory = self.undo_in_memory
-            || !matches!(self.storage, Storage::File(_))
+            || (!matches!(self.storage, Storage::File(_)) && !self.header_ignored)
             || matches!(mode, JournalMode::Memory | JournalMode::Off);
         let file = if in_memory {
             MemoryFile::boxed()

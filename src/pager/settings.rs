@@ -79,9 +79,33 @@ impl<X: PageInfo> Pager<X> {
     /// Declares that page 1 carries no file header. Commit then raises the counter at byte 24 of
     /// page 1, made if absent, and touches nothing else; in memory not even that. The size of the
     /// file is rounded down to pages, a write-ahead log beside it means nothing, and a full cache
-    /// neither grows where spilling takes a lock that cannot be had, nor ever shrinks.
+    /// neither grows where spilling takes a lock that cannot be had, nor ever shrinks. A temporary
+    /// one has its journals in files from their first byte on.
     pub fn ignore_header(&mut self) {
         self.header_ignored = true;
+    }
+
+    /// Size of the database file in bytes; `None` as long as there is no file.
+    ///
+    /// # Errors
+    /// [`Io`](crate::Error::Io).
+    pub fn file_size(&self) -> Result<Option<u64>> {
+        if self.has_file() { self.file.size().map(Some) } else { Ok(None) }
+    }
+
+    /// Reads bytes of the database file itself, past the cache; returns how many there were.
+    ///
+    /// # Errors
+    /// [`State`](crate::Error::State) as long as there is no file; [`Io`](crate::Error::Io).
+    pub fn read_file(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if !self.has_file() {
+            return Err(Error::State("the database has no file"));
+        }
+        self.file.read_at(buffer, offset)
+    }
+
+    fn has_file(&self) -> bool {
+        self.is_file() || self.materialised
     }
 
     /// The system's descriptor of the database file, where there is one.
@@ -269,8 +293,8 @@ impl<X: PageInfo> Pager<X> {
     }
 
     fn state_number(&self) -> u32 {
-        let exclusive = self.storage == Storage::Memory
-            || (self.is_file() && self.file.lock_level() == LockLevel::Exclusive);
+        let exclusive =
+            self.storage == Storage::Memory || (self.is_file() && self.transaction.began_exclusive);
         match self.state {
             State::Open => 0,
             State::Reader => 1,

@@ -23,7 +23,7 @@
 //! | `WriterLocked` | reserved, or exclusive if asked for | none, or open with its header |
 //! | `CacheChanged` | as before, or pending after a refused commit | open, not synced |
 //! | `FileChanged` | exclusive | its records protect what was written |
-//! | `Finished` | exclusive | synced; database written and synced |
+//! | `Finished` | exclusive | synced; database written, and synced unless that failed or waits |
 //! | `Failed` | unknown | left for the next reader to find |
 
 use super::Pager;
@@ -91,7 +91,10 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// The lasting error, or the complaint that there is no transaction.
-    pub(super) fn check_transaction(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Either.
+    pub fn check_transaction(&self) -> Result<()> {
         match self.error {
             Some(error) => Err(error),
             None if self.state == State::Open => Err(Error::State("no transaction is open")),

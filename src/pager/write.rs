@@ -69,13 +69,18 @@ impl<X: PageInfo> Pager<X> {
         self.transaction.saved.reserve(number)?;
         if self.transaction.journal.is_some() {
             self.read_hollow(frame)?;
+            let hollow = self.cache.frame(frame).hollow;
+            let coded = !hollow && self.encode(frame)?;
             let journal = self.transaction.journal.as_mut();
             let journal = journal.ok_or(Error::Internal("the journal vanished"))?;
             if journal.wants_segment() {
                 journal.begin_segment(self.vfs.random())?;
             }
-            let hollow = self.cache.frame(frame).hollow;
-            let bytes = if hollow { &self.scratch } else { self.cache.parts(frame).0 };
+            let bytes = match (hollow, coded) {
+                (true, _) => &self.scratch,
+                (false, true) => &self.coded,
+                (false, false) => self.cache.parts(frame).0,
+            };
             journal.append(number, bytes)?;
             for savepoint in &mut self.savepoints {
                 // Without the mark the undo file gets the page once more, which does no harm.

@@ -117,8 +117,8 @@ unsafe extern "C" fn run_command(
     let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
     let mut call = Call::new(token, &session, words);
     let outcome = guarded(|| command.call(&mut call));
-    if !matches!(outcome, Err(Failure::Raised)) {
-        // Otherwise the event that is on its way will do: the result of the command is in place.
+    // If the result of the command is in place already, the event that is on its way will do.
+    if session.mailbox().has_letters() && !matches!(outcome, Err(Failure::Raised)) {
         run_letters(&mut call.interp, &session);
     }
     finish(&mut call.interp, outcome)
@@ -147,6 +147,7 @@ pub(super) unsafe extern "C" fn letters_have_come(event: *mut sys::TclEvent, _: 
 }
 
 /// Runs the scripts that are due in the interpreter.
+#[cold]
 fn run_letters(interp: &mut Interp<'_>, session: &Session) {
     for script in session.mailbox().take() {
         if interp.eval_at_top(&Obj::text(&script)).is_err() {
@@ -250,6 +251,7 @@ fn register_exit_handlers() {
 }
 
 /// Leaves the outcome in the interpreter.
+#[inline]
 fn finish(interp: &mut Interp<'_>, outcome: Result<Reply, Failure>) -> c_int {
     match outcome {
         Ok(Reply(None)) => sys::TCL_OK,

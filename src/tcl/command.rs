@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::commands::OsFile;
-use super::handle::{Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
+use super::handle::{AnyPager, Client, Cursor, Database, OpenBackup, OpenPager, Page, Session};
 use super::interp::Interp;
 use super::result_code::Failure;
 use super::value::{Obj, Value};
@@ -70,16 +70,24 @@ impl Command {
     }
 
     /// Runs the command; if it was refused because a file is locked, asks the busy handler of the
-    /// database whether to run it again. Nothing of it has happened by then.
+    /// database whether to run it again.
+    #[inline]
     fn run_patiently(&self, call: &mut Call<'_>) -> Outcome {
-        let mut outcome = (self.run)(call);
+        let outcome = (self.run)(call);
+        if call.session.has_asked() { self.ask_and_repeat(call, outcome) } else { outcome }
+    }
+
+    /// Asks the busy handler, and again after each repetition that is refused. A command that is
+    /// refused has changed nothing that its repetition would mind.
+    #[cold]
+    fn ask_and_repeat(&self, call: &mut Call<'_>, mut outcome: Outcome) -> Outcome {
+        let is_busy = |outcome: &Outcome| {
+            matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)))
+        };
         let mut tries = 0u32;
-        while let Some(script) = call.session.take_busy_handler_asked() {
-            let is_busy =
-                matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)));
-            if !is_busy {
-                break;
-            }
+        while let Some(script) = call.session.take_busy_handler_asked()
+            && is_busy(&outcome)
+        {
             let answer = call.interp.eval_at_top(&Obj::text(&format!("{script} {tries}")))?;
             if !answer.boolean(&mut call.interp)? {
                 break;
@@ -198,12 +206,34 @@ impl<'a> Call<'a> {
         self.session.file(self.word(index)?.text(&mut self.interp))
     }
 
-    /// The pager named by word `index`.
+    /// The pager named by word `index`, which may be that of a database.
     ///
     /// # Errors
     /// `no such pager: "X"`.
-    pub(super) fn pager(&mut self, index: usize) -> Result<Rc<OpenPager>, Failure> {
+    pub(super) fn pager(&mut self, index: usize) -> Result<AnyPager, Failure> {
         self.session.pager(self.word(index)?.text(&mut self.interp))
+    }
+
+    /// The pager by itself that is named by word `index`.
+    ///
+    /// # Errors
+    /// `no such pager: "X"`; [`Error::Misuse`] for the pager of a database (P9).
+    pub(super) fn own_pager(&mut self, index: usize) -> Result<Rc<OpenPager>, Failure> {
+        match self.pager(index)? {
+            AnyPager::Own(pager) => Ok(pager),
+            AnyPager::Below(_) => Err(Error::Misuse("the pager of a database").into()),
+        }
+    }
+
+    /// The database whose pager is named by word `index`.
+    ///
+    /// # Errors
+    /// `no such pager: "X"`; [`Error::Misuse`] for a pager by itself.
+    pub(super) fn database_of_pager(&mut self, index: usize) -> Result<Rc<Database>, Failure> {
+        match self.pager(index)? {
+            AnyPager::Below(database) => Ok(database),
+            AnyPager::Own(_) => Err(Error::Misuse("a pager without a database").into()),
+        }
     }
 
     /// The page named by word `index`.

@@ -18,7 +18,7 @@ mod pagers;
 
 pub(super) use backups::OpenBackup;
 pub(super) use clients::Client;
-pub(super) use pagers::{OpenPager, Page};
+pub(super) use pagers::{AnyPager, OpenPager, Page};
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
@@ -62,6 +62,8 @@ pub(super) struct Session {
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
+    /// By pager and page number (H4).
+    page_numbers: RefCell<HashMap<(u64, u32), u64>>,
     backups: RefCell<Table<OpenBackup>>,
     /// Clients by the name given by `-db`, as long as they have a database open (D132).
     clients: RefCell<HashMap<String, Rc<Client>>>,
@@ -79,6 +81,8 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Database {
     number: u64,
+    /// The number in the handle of its pager: that of the first database on its page cache.
+    pager: u64,
     connection: Connection,
     /// Who opened it.
     pub(super) client: Rc<Client>,
@@ -103,8 +107,9 @@ enum Connection {
 pub(super) enum InUse<'a> {
     /// With a page cache to itself.
     Private(Use<'a, Btree>),
-    /// Inside of a page cache that others share.
-    Shared(Entered<'a>),
+    /// Inside of a page cache that others share. On the heap, so that what the usual case moves
+    /// about is small.
+    Shared(Box<Entered<'a>>),
 }
 
 /// An object that is used by one call at a time; see invariant H2.
@@ -141,6 +146,7 @@ impl Session {
             files: RefCell::default(),
             pagers: RefCell::default(),
             pages: RefCell::default(),
+            page_numbers: RefCell::default(),
             backups: RefCell::default(),
             clients: RefCell::default(),
             asked: clients::Asked::default(),
@@ -203,8 +209,9 @@ impl Session {
         is_queued: bool,
     ) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let database =
-            Database { number, connection, client, durability: Cell::default(), is_queued };
+        let pager = self.pager_of_cache(&connection).unwrap_or(number);
+        let durability = Cell::default();
+        let database = Database { number, pager, connection, client, durability, is_queued };
         let database = Rc::new(database);
         self.databases.borrow_mut().insert(number, Rc::clone(&database));
         self.join_client(&database);
@@ -226,10 +233,22 @@ impl Session {
         let number = database.number;
         self.finish_backups_of(&database);
         self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
+        self.forget_pages(number);
         self.databases.borrow_mut().remove(&number);
         self.leave_client(&database);
         self.leave_mutex_arrays(&database);
         database.close();
+    }
+
+    /// Has the page caches give up to `wanted` bytes back; returns how many they gave.
+    pub(super) fn release_memory(&self, wanted: u64) -> u64 {
+        let mut freed = 0;
+        for database in self.databases.borrow().values() {
+            if let Ok(mut database) = database.enter() {
+                freed += database.release_memory(wanted.saturating_sub(freed));
+            }
+        }
+        freed
     }
 
     /// Takes a new cursor in and returns its handle.
@@ -281,6 +300,19 @@ impl Session {
         found.cloned().ok_or_else(|| no_such("file", handle))
     }
 
+    /// The handle of the file of a pager, made when it is first asked for.
+    pub(super) fn file_of_pager(&self, pager: &AnyPager) -> String {
+        let known = |files: &Table<OsFile>| {
+            let mut files = files.iter();
+            files.find(|(_, file)| file.pager() == Some(pager.number())).map(|(&number, _)| number)
+        };
+        let number = known(&self.files.borrow());
+        match number {
+            Some(number) => format!("osfile{number}"),
+            None => self.add_file(OsFile::of_pager(pager.clone())),
+        }
+    }
+
     /// Takes the file out, which is closed when the result is dropped; the handle is dead.
     ///
     /// # Errors
@@ -308,6 +340,7 @@ impl Session {
     pub(super) fn close_all(&self) {
         self.mailbox.close();
         self.finish_all_backups();
+        self.forget_all_pages();
         self.cursors.borrow_mut().clear();
         self.clients.borrow_mut().clear();
         self.mutex_arrays.borrow_mut().clear();
@@ -335,7 +368,9 @@ impl Database {
     pub(super) fn enter(&self) -> Result<InUse<'_>, Error> {
         match &self.connection {
             Connection::Private(btree) => btree.enter().map(InUse::Private),
-            Connection::Shared(connection) => connection.enter().map(InUse::Shared),
+            Connection::Shared(connection) => {
+                connection.enter().map(|entered| InUse::Shared(Box::new(entered)))
+            }
         }
     }
 

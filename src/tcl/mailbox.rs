@@ -32,17 +32,21 @@ impl Mailbox {
         if self.is_closed.load(Ordering::Acquire) {
             return;
         }
-        self.letters().push(script);
-        self.has_letters.store(true, Ordering::Release);
+        let mut letters = self.letters();
+        letters.push(script);
+        self.has_letters.store(true, Ordering::Relaxed);
+        drop(letters);
         self.bell.ring();
     }
 
-    /// Takes the scripts out, in the order in which they came.
+    /// Whether there are any scripts.
     #[inline]
+    pub(super) fn has_letters(&self) -> bool {
+        self.has_letters.load(Ordering::Relaxed)
+    }
+
+    /// Takes the scripts out, in the order in which they came.
     pub(super) fn take(&self) -> Vec<String> {
-        if !self.has_letters.load(Ordering::Acquire) {
-            return Vec::new();
-        }
         let mut letters = self.letters();
         self.has_letters.store(false, Ordering::Relaxed);
         std::mem::take(&mut letters)

@@ -52,7 +52,7 @@ impl Workspace {
     }
 
     /// The new dividers, as they are to stand on the parent.
-    fn new_dividers(&self) -> impl Iterator<Item = &[u8]> {
+    fn new_dividers(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.dividers.iter().map(|divider| &self.divider_bytes[divider.range()])
     }
 
@@ -104,6 +104,7 @@ pub(super) fn rebalance(
     parent: PageRef,
     index: usize,
 ) -> Result<()> {
+    store.change_shape();
     let mut work = std::mem::take(&mut store.workspace);
     let result = rebalance_in(&mut work, store, page, parent, index);
     store.workspace = work;
@@ -298,14 +299,7 @@ fn splice(
     old: std::ops::Range<usize>,
 ) -> Result<()> {
     if store.node(page.into()).parked_count() == 0 {
-        let mut node = store.node_mut(page);
-        for _ in old.clone() {
-            node.remove(old.start)?;
-        }
-        for (index, cell) in work.new_dividers().enumerate() {
-            node.insert(old.start + index, cell)?;
-        }
-        return Ok(());
+        return store.node_mut(page).replace(old, work.new_dividers());
     }
     let number = store.pager.number(page.into());
     let node = store.node(page.into());

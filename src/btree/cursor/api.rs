@@ -99,7 +99,7 @@ impl Btree {
         if let Some(mut cursor) = self.cursors.remove(cursor) {
             cursor.let_go(&mut self.store);
             self.session.cursors = self.session.cursors.saturating_sub(1);
-            self.end_read_after_last_cursor();
+            self.end_read_after_last_use();
         }
     }
 

@@ -5,7 +5,7 @@
 //! right before anybody looks at it. Without a `page`, `cells` and `index` are 0.
 //!
 //! Invariant K2: `entry` is that cell or not known, so each cell is decoded once, whatever is asked
-//! of it; `rows` says whether the leaf is one of those whose quick entries have keys.
+//! of it; `rows` says that there is a page, and that it is the leaf of a table.
 
 use std::cmp::Ordering;
 
@@ -79,7 +79,7 @@ impl LockedCursor<'_> {
     /// Takes over where the cursor is (K1).
     #[inline]
     fn look(&mut self) {
-        (self.page, self.index, self.cells) = (None, 0, 0);
+        (self.page, self.index, self.cells, self.rows) = (None, 0, 0, false);
         self.entry = QuickEntry::UNKNOWN;
         if let (Position::OnEntry, Some(level)) = (&self.cursor.position, self.cursor.path.last()) {
             let node = self.store.node(level.page);
@@ -170,21 +170,27 @@ impl LockedCursor<'_> {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn seek(&mut self, key: Key<'_>) -> Result<Ordering> {
-        if let Key::Integer(wanted) = key
-            && self.is_step_to(wanted)
-        {
-            return Ok(Ordering::Equal);
+        match key {
+            Key::Integer(wanted) if self.rows && self.is_step_to(wanted) => Ok(Ordering::Equal),
+            _ => self.seek_slowly(key),
         }
-        self.work(|cursor, store| cursor.seek(store, key))
     }
 
-    /// Goes to the entry with this key, if that is the one it is on or the next one on the page, as
+    #[inline(never)]
+    fn seek_slowly(&mut self, key: Key<'_>) -> Result<Ordering> {
+        match key {
+            Key::Integer(_) if self.rows => self.work(|cursor, store| cursor.seek_anew(store, key)),
+            _ => self.work(|cursor, store| cursor.seek(store, key)),
+        }
+    }
+
+    /// Goes to the row with this key, if that is the one it is on or the next one on the page, as
     /// when keys are asked for in order.
-    #[inline]
+    #[inline(always)]
     fn is_step_to(&mut self, wanted: i64) -> bool {
-        if !self.rows || !self.knows_entry() {
+        if !self.knows_entry() {
             return false;
         }
         if self.entry.key.wrapping_add(1) != wanted {

@@ -69,6 +69,8 @@ pub(super) struct Cursor {
     pub(super) position: Position,
     /// The entry inserted last went behind all others, so the next one is tried there first.
     pub(super) appending: bool,
+    /// The leaf it went to, and [`Store::shape`] then.
+    pub(super) appended_to: Option<(PageNumber, u64)>,
     /// What the keys of its index are; `None`: byte strings, or integers.
     key_info: Option<Arc<KeyInfo>>,
     /// A number that the callers keep here, see [`Btree::set_cached_rowid`](super::Btree).
@@ -96,6 +98,7 @@ impl Cursor {
             writable,
             position: Position::Nowhere,
             appending: false,
+            appended_to: None,
             key_info: None,
             cached_rowid: 0,
             path,

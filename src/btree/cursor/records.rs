@@ -68,6 +68,22 @@ impl Cursor {
         Ok(found)
     }
 
+    /// Whether the record in cell `index` of `page` is smaller than `wanted`.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek`](super::Cursor).
+    pub(super) fn is_record_before(
+        &self,
+        store: &mut Store,
+        page: PageRef,
+        index: usize,
+        wanted: &[u8],
+    ) -> Result<bool> {
+        let info = self.key_info()?;
+        let mut key = RecordKey::decode(wanted, &info)?;
+        Ok(store.compare_record(page, index, &mut key)?.is_lt())
+    }
+
     /// Goes to the last entry and compares it with the key; `None` in an empty tree.
     fn compare_with_last(
         &mut self,

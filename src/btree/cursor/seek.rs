@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
+use crate::format::varint;
 use crate::pager::PageRef;
 
 use super::super::Key;
@@ -32,6 +33,11 @@ impl Cursor {
         {
             return Ok(found);
         }
+        self.seek_anew(store, key)
+    }
+
+    /// As [`Cursor::seek`], for a key that is known not to be near, and of the right type.
+    pub(super) fn seek_anew(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
         let result = match key {
             Key::Integer(wanted) => self.seek_integer(store, wanted),
             Key::Bytes(wanted) => self.seek_bytes(store, wanted),
@@ -73,8 +79,49 @@ impl Cursor {
     }
 
     /// Remembers for the next insert whether the search for this one has ended behind all entries.
-    pub(super) fn note_insert_place(&mut self, store: &Store, found: Ordering) {
+    pub(in crate::btree) fn note_insert_place(&mut self, store: &Store, found: Ordering) {
         self.appending = found.is_lt() && self.is_on_last(store);
+    }
+
+    /// The right-most leaf, if it is known without a search that an entry with `key` and `payload`
+    /// bytes goes behind all others there, and fits. Transiently pinned.
+    ///
+    /// As long as the shape of the trees is the same as at the last append, the leaf it went to is
+    /// the right-most one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and errors of the pager.
+    pub(in crate::btree) fn leaf_to_append(
+        &self,
+        store: &mut Store,
+        key: Key<'_>,
+        payload: usize,
+    ) -> Result<Option<PageRef>> {
+        let Some((number, shape)) = self.appended_to.filter(|_| self.appending) else {
+            return Ok(None);
+        };
+        if shape != store.shape {
+            return Ok(None);
+        }
+        let page = store.fetch_node(number)?;
+        let node = store.node(page);
+        let is_local = store.format.local_size(payload, node.kind().is_leaf_data()) == payload;
+        let fits = node.free_bytes()? >= payload + 2 * varint::MAX_LENGTH + 2;
+        let (is_leaf, count) = (node.is_leaf(), node.cell_count());
+        if !(is_local && fits && is_leaf && count > 0) {
+            return Ok(None);
+        }
+        let is_last = match key {
+            Key::Integer(wanted) if node.kind().has_integer_keys() => {
+                node.integer_key(count - 1)? < wanted
+            }
+            Key::Bytes(wanted) if !node.kind().has_integer_keys() => match self.has_records() {
+                true => self.is_record_before(store, page, count - 1, wanted)?,
+                false => store.compare_key(page, count - 1, wanted)?.is_lt(),
+            },
+            _ => false,
+        };
+        Ok(is_last.then_some(page))
     }
 
     /// Goes to the last entry; tells whether it is smaller than `key`.

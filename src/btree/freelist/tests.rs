@@ -209,3 +209,23 @@ fn a_cursor_does_not_outlive_its_tree() {
         assert_eq!(db.first(other), Ok(false));
     }
 }
+
+/// D286: a page that a cursor holds and that the free list has too is not given out.
+#[test]
+fn a_page_in_use_is_not_allocated() {
+    let mut db = database(1024, AutoVacuum::None);
+    let roots = [(); 2].map(|()| db.create_table(TABLE).unwrap());
+    assert_eq!(roots, [page(2), page(3)]);
+    db.drop_table(3).unwrap();
+    // Page 3 is the only trunk; page 2, the other root, becomes its leaf.
+    poke(&mut db, 3, 4, &[0, 0, 0, 1, 0, 0, 0, 2]);
+    poke(&mut db, 1, FileHeader::FREELIST_COUNT, &[0, 0, 0, 2]);
+    let cursor = db.open_cursor(page(2), false).unwrap();
+    let mark = db.store.pager.mark();
+    assert!(is_corrupt(db.store.allocate_page(None)));
+    db.store.pager.release(mark);
+    assert_eq!(db.first(cursor), Ok(false));
+    // Nobody holds it any more: then it cannot be told from a free page.
+    db.close_cursor(cursor);
+    assert_eq!(allocate(&mut db, 1), [2]);
+}

@@ -72,13 +72,6 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// That of the leaves of tables.
-    pub(super) const TABLE_LEAF: Layout =
-        Layout { child: 0, data: true, integer: true, table_leaf: true };
-    /// That of the leaves of indexes.
-    pub(super) const INDEX_LEAF: Layout =
-        Layout { child: 0, data: false, integer: false, table_leaf: false };
-
     /// The layout of pages of this kind.
     pub(super) fn of(kind: NodeKind) -> Layout {
         Layout {
@@ -331,6 +324,25 @@ fn quick_local(
     let end = start.wrapping_add(size);
     let fits = size <= max && end <= format.usable;
     fits.then_some(QuickEntry { key, start: start as u32, end: end as u32 })
+}
+
+/// The bytes that a leaf cell of a table (`ROW`) or an index takes at `at` of the usable part of
+/// its page, if it is of the usual sort: a payload of up to `max` bytes. Balancing asks for every
+/// cell of three pages, so nothing else of the cell is looked at.
+#[inline(always)]
+pub(super) fn quick_size<const ROW: bool>(page: &[u8], at: usize, max: usize) -> Option<usize> {
+    let word = u64::from_le_bytes(page.get(at..at.wrapping_add(8))?.try_into().ok()?);
+    let (payload, mut header) = short_length(word)?;
+    if ROW {
+        // Six bytes of the word are left for the key at least; beyond them it is zeros.
+        let key = ends(word >> (8 * header)).trailing_zeros() as usize / 8 + 1;
+        if key > 6 {
+            return None;
+        }
+        header += key;
+    }
+    let size = (header + payload).max(SIZE_MIN);
+    (payload <= max && at.wrapping_add(size) <= page.len()).then_some(size)
 }
 
 /// The bytes that the cell at the start of `bytes` takes.

@@ -1,5 +1,7 @@
 //! Changing a node: insert and remove a cell, park the one that does not fit.
 
+use std::ops::Range;
+
 use super::cell::SIZE_MIN;
 use super::header::field;
 use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
@@ -61,28 +63,26 @@ impl NodeMut<'_> {
         let pointers_end = pointers + 2 * cells.len();
         let (front, body) = self.bytes.split_at_mut_checked(pointers_end).ok_or(FULL)?;
         let (slots, _) = front.get_mut(pointers..).unwrap_or_default().as_chunks_mut();
-        let mut slots = slots.iter_mut();
+        // The run that is being gathered: where it is in the source, and, at `content`, on the
+        // page.
+        let mut run = 0..0;
         let mut content = self.format.usable;
-        let mut rest = cells;
-        while let [first, behind @ ..] = rest {
-            let mut low = first.start;
-            let joins = |cell: &&Span| {
-                let joined = cell.start.wrapping_add(cell.size) == low;
-                low = if joined { cell.start } else { low };
-                joined
-            };
-            let run = 1 + behind.iter().take_while(joins).count();
-            let piece = source.get(low as usize..first.range().end).ok_or(FULL)?;
-            let moved = content.checked_sub(piece.len()).filter(|&at| at >= pointers_end);
-            content = moved.ok_or(FULL)?;
-            slice_mut(body, content - pointers_end, piece.len())?.copy_from_slice(piece);
-            let (now, later) = rest.split_at_checked(run).ok_or(FULL)?;
-            for (cell, slot) in now.iter().zip(&mut slots) {
-                *slot = ((content as u32).wrapping_add(cell.start.wrapping_sub(low)) as u16)
-                    .to_be_bytes();
+        let mut flush = |run: &Range<u32>, content: usize| {
+            let piece = source.get(run.start as usize..run.end as usize).ok_or(FULL)?;
+            let at = content.checked_sub(pointers_end).ok_or(FULL)?;
+            slice_mut(body, at, piece.len()).map(|place| place.copy_from_slice(piece))
+        };
+        for (cell, slot) in cells.iter().zip(slots) {
+            let end = cell.start.wrapping_add(cell.size);
+            if end != run.start {
+                flush(&run, content)?;
+                run.end = end;
             }
-            rest = later;
+            run.start = cell.start;
+            content = content.checked_sub(cell.size as usize).ok_or(FULL)?;
+            *slot = (content as u16).to_be_bytes();
         }
+        flush(&run, content)?;
         put_u16(self.bytes, header + field::CELL_COUNT, cells.len() as u16)?;
         self.set_content(content)?;
         self.info.cells = cells.len() as u16;
@@ -143,6 +143,46 @@ impl NodeMut<'_> {
         self.info.free = free as u32;
         self.info.remove_head(index);
         self.set_count(count - 1)
+    }
+
+    /// Replaces the cells `old` of the body by `new`, one after the other; no cell may be parked
+    /// before. Many heads are moved once, instead of once for each cell.
+    ///
+    /// # Errors
+    /// As [`NodeMut::remove`] and [`NodeMut::insert`].
+    pub(crate) fn replace<'c>(
+        &mut self,
+        old: Range<usize>,
+        new: impl ExactSizeIterator<Item = &'c [u8]> + Clone,
+    ) -> Result<()> {
+        let mut heads = self.info.take_heads();
+        for _ in old.clone() {
+            self.remove(old.start)?;
+        }
+        for (index, cell) in new.clone().enumerate() {
+            self.insert(old.start + index, cell)?;
+        }
+        // H1; without memory there are no heads.
+        if !heads.is_empty()
+            && old.end <= heads.len()
+            && self.info.parked.is_empty()
+            && heads.try_reserve(new.len()).is_ok()
+        {
+            let mut broken = false;
+            let node = self.node();
+            heads.splice(
+                old,
+                new.map(|cell| {
+                    let head = node.head_of_cell(cell);
+                    broken |= head.is_none();
+                    head.unwrap_or_default()
+                }),
+            );
+            if !broken {
+                self.info.set_heads(heads);
+            }
+        }
+        Ok(())
     }
 
     fn set_count(&mut self, count: usize) -> Result<()> {

@@ -19,18 +19,24 @@ use crate::error::Result;
 /// balances of a page in random inserts there are hardly more than one or two searches.
 const CELLS_PER_SEARCH: usize = 8;
 
-/// Up to this many heads are counted through instead of bisected: what a bisection loads next
-/// depends on what it loaded last, so it waits for memory once for each line that it touches.
+/// Up to this many heads are not simply bisected: what a bisection loads next depends on what it
+/// loaded last, so it waits for memory once for each line that it touches. One head of every line
+/// is looked at first instead, which loads them all at once.
 const COUNTED_MAX: usize = 64;
+
+/// Heads on one line of memory.
+const LINE: usize = 8;
 
 /// The number of heads below `head`: the place of that among them.
 #[inline]
 pub(crate) fn place_of(head: u64, heads: &[u64]) -> usize {
-    if heads.len() <= COUNTED_MAX {
-        heads.iter().map(|&other| usize::from(other < head)).sum()
-    } else {
-        heads.partition_point(|&other| other < head)
+    if heads.len() > COUNTED_MAX {
+        return heads.partition_point(|&other| other < head);
     }
+    let (lines, _) = heads.as_chunks::<LINE>();
+    let smaller = lines.iter().filter(|[.., last]| *last < head).count() * LINE;
+    let line = heads.get(smaller..heads.len().min(smaller + LINE)).unwrap_or_default();
+    smaller + line.partition_point(|&other| other < head)
 }
 
 /// Stands for more searches than are counted: heads are not made any more.
@@ -121,17 +127,29 @@ impl<'a> Node<'a> {
         &self.info.heads
     }
 
-    /// Fills `heads` with the heads of all cells, up to the first broken one.
+    /// Fills `heads` with the heads of all cells; none, if one is broken.
     pub(crate) fn make_heads(&self, heads: &mut Vec<u64>) {
         heads.clear();
         if heads.try_reserve(self.cell_count()).is_err() {
             return;
         }
-        let integers = self.kind().has_integer_keys();
-        heads.extend((0..self.cell_count()).map_while(|index| match integers {
-            true => self.integer_key(index).ok().map(head_of_integer),
-            false => self.key_start(index).ok().map(head_of_bytes),
-        }));
+        let mut broken = false;
+        let cells = 0..self.cell_count();
+        let head_or_break = |head: Result<u64>| {
+            broken |= head.is_err();
+            head.unwrap_or_default()
+        };
+        match self.kind().has_integer_keys() {
+            true => heads.extend(
+                cells.map(|index| self.integer_key(index).map(head_of_integer)).map(head_or_break),
+            ),
+            false => heads.extend(
+                cells.map(|index| self.key_start(index).map(head_of_bytes)).map(head_or_break),
+            ),
+        }
+        if broken {
+            heads.clear();
+        }
     }
 
     /// The key of cell `index` of a byte-string tree, or the part of it that is on the page.

@@ -76,6 +76,9 @@ pub(crate) struct NodeInfo {
     searches: u16,
 }
 
+/// Length of [`NodeInfo::notes`].
+pub(crate) const NODE_NOTES: usize = 16;
+
 impl PageInfo for NodeInfo {
     #[inline]
     fn reset(&mut self) {
@@ -90,6 +93,21 @@ impl NodeInfo {
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// What is known, as bytes for people to look at: 1, kind, header, 0, pointers, cells, free,
+    /// content; all zeros if nothing is known.
+    pub(crate) fn notes(&self) -> [u8; NODE_NOTES] {
+        let mut notes = [0; NODE_NOTES];
+        if self.ready {
+            let [p, q] = self.pointers.to_be_bytes();
+            let [c, d] = self.cells.to_be_bytes();
+            let front = [1, self.kind.byte(), self.header, 0, p, q, c, d];
+            let (free, content) = (self.free.to_be_bytes(), self.content.to_be_bytes());
+            let all = front.into_iter().chain(free).chain(content);
+            notes.iter_mut().zip(all).for_each(|(note, byte)| *note = byte);
+        }
+        notes
     }
 
     /// Validates header and free blocks (D288, N1, N2) and remembers what the header says.
@@ -286,23 +304,48 @@ impl<'a> Node<'a> {
     }
 
     /// Lists the cells of the body, whose places become positions in a buffer when `base` is added.
+    fn list_cells(&self, base: usize, cells: &mut Vec<Span>) -> Result<()> {
+        let page = self.bytes.get(..self.format.usable).unwrap_or_default();
+        // Written out so that each loop is compiled for the fields that its cells have.
+        match self.info.kind {
+            NodeKind::TABLE_LEAF => {
+                let max = self.format.max_leaf;
+                self.list_sizes(base, cells, |at| cell::quick_size::<true>(page, at, max))
+            }
+            NodeKind::INDEX_LEAF => {
+                let max = self.format.max_local;
+                self.list_sizes(base, cells, |at| cell::quick_size::<false>(page, at, max))
+            }
+            _ => self.list_sizes(base, cells, |_| None),
+        }
+    }
+
+    /// The same, with a way to size up most cells.
     #[inline(always)]
-    fn list_cells(&self, layout: Layout, base: usize, cells: &mut Vec<Span>) -> Result<()> {
+    fn list_sizes(
+        &self,
+        base: usize,
+        cells: &mut Vec<Span>,
+        quick_size: impl Fn(usize) -> Option<usize>,
+    ) -> Result<()> {
         let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
         let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
+        let (content, layout) = (self.info.content as usize, self.info.layout);
         let first = cells.len();
         cells.resize(first + pointers.len(), Span { start: 0, size: 0 });
         let spans = cells.get_mut(first..).unwrap_or_default();
         for (pointer, span) in pointers.iter().zip(spans) {
             let at = usize::from(u16::from_be_bytes(*pointer));
-            let size = self.size_at(at, layout)?;
+            let size = match quick_size(at) {
+                Some(size) if at >= content => size,
+                _ => self.size_at(at, layout)?,
+            };
             *span = Span { start: base.wrapping_add(at) as u32, size: size as u32 };
         }
         Ok(())
     }
 
     /// The bytes that the cell at `at` takes on the page.
-    #[inline(always)]
     fn size_at(&self, at: usize, layout: Layout) -> Result<usize> {
         if at < self.info.content as usize {
             return Err(Error::corrupt("cell outside of the content area"));
@@ -359,12 +402,7 @@ impl<'a> Node<'a> {
         let base = bytes.len().wrapping_sub(content);
         bytes.extend_from_slice(body);
         let first = cells.len();
-        // Written out so that each loop is compiled for the fields that its cells have.
-        match self.info.layout {
-            Layout::TABLE_LEAF => self.list_cells(Layout::TABLE_LEAF, base, cells)?,
-            Layout::INDEX_LEAF => self.list_cells(Layout::INDEX_LEAF, base, cells)?,
-            layout => self.list_cells(layout, base, cells)?,
-        }
+        self.list_cells(base, cells)?;
         for parked in &self.info.parked {
             crate::memory::reserve(bytes, parked.bytes.len())?;
             let span = Span { start: bytes.len() as u32, size: parked.bytes.len() as u32 };

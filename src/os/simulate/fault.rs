@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::{DeviceTraits, File, Hint, LockLevel, OpenRequest, Opened, SyncKind, Vfs};
+use super::super::{
+    DeviceTraits, File, Hint, LockLevel, OpenKind, OpenRequest, Opened, SyncKind, Vfs,
+};
 use crate::error::Result;
 
 mod knobs;
@@ -46,7 +48,8 @@ impl Vfs for FaultVfs {
         self.knobs.before(OpKind::Open, path, Arguments::Open(request))?;
         let opened = self.inner.open(path, request)?;
         self.knobs.open_file_count.fetch_add(1, Relaxed);
-        if path.is_none() {
+        // The journal of a temporary database was no temporary file to the original's count.
+        if path.is_none() && request.kind != OpenKind::TemporaryJournal {
             self.knobs.opentemp_count.fetch_add(1, Relaxed);
         }
         let file = FaultFile {

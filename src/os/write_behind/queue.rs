@@ -35,8 +35,8 @@ impl Queue {
     /// [`Error::NoMemory`].
     pub(super) fn reserve(&mut self, reserved: usize) -> Result<()> {
         memory::admit()?; // For what an entry holds and what is noted about it.
-        let kept = self.kept.len();
-        memory::reserve(&mut self.entries, reserved.saturating_add(kept).saturating_add(1))
+        let wanted = reserved.saturating_add(self.kept.len()).saturating_add(1);
+        memory::reserve(&mut self.entries, wanted)
     }
 
     /// The position that the next entry will have.
@@ -67,7 +67,7 @@ impl Queue {
 
     /// Keeps the head back. Without memory it stays, and is done like any other.
     pub(super) fn keep_head(&mut self) -> bool {
-        if memory::reserve(&mut self.kept, 1).is_err() {
+        if self.kept.try_reserve(1).is_err() {
             return false;
         }
         let Some(head) = self.entries.pop_front() else { return false };

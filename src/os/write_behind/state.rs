@@ -354,10 +354,9 @@ impl State {
 
     fn forget_name(&mut self, position: Position, path: &Path) {
         let Some(pending) = self.names.get_mut(path) else { return };
-        // What is done leaves at the front; only what is given up may lie anywhere.
-        match pending.front() {
-            Some(&(first, _)) if first == position => drop(pending.pop_front()),
-            _ => pending.retain(|&(other, _)| other != position),
+        // In order; and most often the first one, so that this does not depend on their number.
+        if let Ok(at) = pending.binary_search_by_key(&position, |&(position, _)| position) {
+            pending.remove(at);
         }
         if pending.is_empty() {
             self.names.remove(path);

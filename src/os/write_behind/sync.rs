@@ -105,15 +105,3 @@ pub(super) fn spawn(body: impl FnOnce() + Send + 'static) -> bool {
     loom::thread::spawn(body);
     true
 }
-
-/// Gives others a turn.
-#[cfg(not(loom))]
-pub(super) fn yield_now() {
-    std::thread::yield_now();
-}
-
-/// Gives others a turn.
-#[cfg(loom)]
-pub(super) fn yield_now() {
-    loom::thread::yield_now();
-}

@@ -18,7 +18,7 @@ use super::rules::Rules;
 use super::settings::Halt;
 use super::shared::Shared;
 use super::state::{Executor, State};
-use super::sync::{Guard, spawn, yield_now};
+use super::sync::{Guard, spawn};
 use crate::error::{Error, Result};
 
 /// What one step came to.
@@ -175,14 +175,12 @@ impl Shared {
         Some(rest)
     }
 
-    /// The pause after each operation; without one, others get a turn.
+    /// The pause after each operation. Without one others get their turn all the same, since
+    /// nothing is locked while the disk works. To yield the processor as well would let a writer
+    /// on a busy machine do one operation for each turn of everybody else.
     fn delay(&self) {
         let began = Instant::now();
         let mut state = self.state();
-        if state.settings.delay_ms == 0 {
-            drop(state);
-            return yield_now();
-        }
         loop {
             let delay = Duration::from_millis(state.settings.delay_ms);
             let rest = delay.saturating_sub(began.elapsed());

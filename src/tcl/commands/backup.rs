@@ -73,7 +73,7 @@ pub(super) fn is_source(call: &mut Call<'_>) -> Outcome {
 
 /// `pager_backup_ptr ID`: the names of the backups that read from a database.
 pub(super) fn names(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
+    let database = call.database_of_pager(1)?;
     let names = call.session.backups_reading(&database);
     Ok(Obj::list(names.iter().map(|name| Obj::text(name))).into())
 }

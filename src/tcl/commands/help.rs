@@ -3,11 +3,14 @@
 use super::super::command::{Call, Command, Outcome};
 use super::super::result_code::Failure;
 
-/// `btree_help ?NAME?`: usage and purpose of one command, or of all in the order of the table.
+/// `btree_help ?NAME?`: usage and purpose of one command, or of all, each table below its title.
 pub(super) fn help(call: &mut Call<'_>) -> Outcome {
     if !call.has(1) {
-        let lines: Vec<String> = super::all().map(line).collect();
-        return Ok(lines.join("\n").into());
+        let lines = super::tables().flat_map(|(title, commands)| {
+            let commands = commands.iter().map(|command| format!("  {}", line(command)));
+            std::iter::once((*title).to_owned()).chain(commands)
+        });
+        return Ok(lines.collect::<Vec<_>>().join("\n").into());
     }
     let name = call.string(1)?;
     let mut known = super::all();

@@ -6,7 +6,7 @@ use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
 use super::super::value::Obj;
 use super::pager;
-use crate::btree::{Btree, CellDetails, TransactionKind};
+use crate::btree::CellDetails;
 use crate::error::Error;
 use crate::format::PageNumber;
 
@@ -19,17 +19,6 @@ pub(super) fn stats(call: &mut Call<'_>) -> Outcome {
     let stats = call.database(1)?.enter()?.stats();
     let later = [("read", stats.reads.into()), ("write", stats.writes.into())];
     Ok(Obj::pairs(pager::counters(&stats).into_iter().chain(later)).into())
-}
-
-/// `pager_pagecount ID`: pages of the image; without a transaction one is opened for the call.
-pub(super) fn page_count(database: &mut Btree) -> Outcome {
-    if database.is_reading() || database.is_writing() {
-        return Ok(database.page_count().into());
-    }
-    database.begin(TransactionKind::Read)?;
-    let count = database.page_count();
-    database.commit()?;
-    Ok(count.into())
 }
 
 /// `btree_cursor_info ID ?UP-CNT?`

@@ -31,9 +31,14 @@ pub(super) use backup::BACKUP;
 pub(super) use os::OsFile;
 pub(super) use shared::new_client;
 
+/// Every table of commands with its title, in the order in which they are shown.
+pub(super) fn tables() -> impl Iterator<Item = &'static (&'static str, &'static [Command])> {
+    TABLES.iter().chain(&write_behind::TABLES)
+}
+
 /// Every command.
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
-    TABLES.iter().chain(&write_behind::TABLES).copied().flatten()
+    tables().flat_map(|(_, commands)| *commands)
 }
 
 /// Every linked variable: its name, and the integer behind it.
@@ -51,18 +56,18 @@ pub(super) fn exit() {
     write_behind::exit();
 }
 
-const TABLES: [&[Command]; 11] = [
-    DATABASES,
-    TRANSACTIONS,
-    TREES,
-    CURSORS,
-    SETTINGS,
-    shared::COMMANDS,
-    DIAGNOSTICS,
-    RECORDS,
-    pager::COMMANDS,
-    DISKS,
-    os::FILES,
+const TABLES: [(&str, &[Command]); 11] = [
+    ("Databases", DATABASES),
+    ("Transactions", TRANSACTIONS),
+    ("Tables and the header of the file", TREES),
+    ("Cursors and entries", CURSORS),
+    ("Settings", SETTINGS),
+    ("Several users", shared::COMMANDS),
+    ("Looking inside", DIAGNOSTICS),
+    ("Rows as SQL stores them", RECORDS),
+    ("Files of any kind, page by page", pager::COMMANDS),
+    ("Disks that fail", DISKS),
+    ("Files through the OS layer", os::FILES),
 ];
 
 const DATABASES: &[Command] = &[
@@ -405,6 +410,13 @@ const SETTINGS: &[Command] = &[
         settings::is_sync_disabled,
     ),
     Command::new(
+        c"btree_set_codec",
+        2..=2,
+        c"ID xor:N|none",
+        "sets what stands between pages and files",
+        settings::set_codec,
+    ),
+    Command::new(
         c"btree_cursor_locks",
         1..=2,
         c"ID ?BOOL?",
@@ -531,6 +543,20 @@ const DISKS: &[Command] = &[
         c"PENDING-BYTE",
         "sets the position of the lock bytes, and returns the one before",
         simulate::set_pending_byte,
+    ),
+    Command::new(
+        c"sqlite3_release_memory",
+        1..=1,
+        c"N",
+        "gives about N bytes of unused pages back, and returns how many",
+        simulate::release_memory,
+    ),
+    Command::new(
+        c"sqlite3_config_alt_pcache",
+        3..=3,
+        c"INSTALL CHANCE SEED",
+        "databases opened later drop unused pages at random, with so many percent",
+        simulate::random_discard,
     ),
     Command::new(
         c"sqlite3_memdebug_fail",

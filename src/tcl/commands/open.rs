@@ -127,13 +127,18 @@ fn open_with(
     is_queued: bool,
 ) -> Outcome {
     let _suspended = simulate::suspend();
+    let (chance, seed) = simulate::discard();
     let client = call.session.client(client);
     let is_temporary = matches!(name.to_str(), Some("" | ":memory:"));
     if shared::is_enabled() && !is_temporary {
         let connection = client.engine.open(vfs, name, options)?;
+        if chance > 0 {
+            connection.enter()?.set_random_discard(chance, seed);
+        }
         return Ok(call.session.add_shared_database(connection, client, is_queued).into());
     }
-    let btree = Btree::open(vfs, name, options)?;
+    let mut btree = Btree::open(vfs, name, options)?;
+    btree.set_random_discard(chance, seed);
     Ok(call.session.add_database(btree, client, is_queued).into())
 }
 

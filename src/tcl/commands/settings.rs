@@ -1,7 +1,11 @@
 //! Settings of a database and of its pager.
 
+use std::sync::Arc;
+
 use super::super::command::{Call, Outcome};
-use crate::btree::{JournalMode, LockingMode, SafetyLevel};
+use super::super::handle::AnyPager;
+use super::super::result_code::Failure;
+use crate::btree::{JournalMode, LockingMode, PageCodec, SafetyLevel, Xor};
 use crate::error::Error;
 use crate::format::{AutoVacuum, PageSize};
 
@@ -142,35 +146,65 @@ pub(super) fn cursor_locks(call: &mut Call<'_>) -> Outcome {
 
 /// `pager_journal_mode ID ?MODE?`: the mode in force
 pub(super) fn journal_mode(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
-    let mode = if call.has(2) {
-        let mode = value_of(&JOURNAL_MODES, &call.string(2)?, "no such journal mode")?;
-        database.enter()?.set_journal_mode(mode)?
-    } else {
-        database.enter()?.journal_mode()
+    let pager = call.pager(1)?;
+    let mode = match call.has(2) {
+        true => Some(value_of(&JOURNAL_MODES, &call.string(2)?, "no such journal mode")?),
+        false => None,
+    };
+    let mode = match (&pager, mode) {
+        (AnyPager::Own(pager), Some(mode)) => pager.enter()?.set_journal_mode(mode)?,
+        (AnyPager::Own(pager), None) => pager.enter()?.journal_mode(),
+        (AnyPager::Below(database), Some(mode)) => database.enter()?.set_journal_mode(mode)?,
+        (AnyPager::Below(database), None) => database.enter()?.journal_mode(),
     };
     Ok(word_for(&JOURNAL_MODES, &mode).into())
 }
 
 /// `pager_locking_mode ID ?MODE?`: the mode in force
 pub(super) fn locking_mode(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
-    let mode = if call.has(2) {
-        let mode = value_of(&LOCKING_MODES, &call.string(2)?, "no such locking mode")?;
-        database.enter()?.set_locking_mode(mode)
-    } else {
-        database.enter()?.locking_mode()
+    let pager = call.pager(1)?;
+    let mode = match call.has(2) {
+        true => Some(value_of(&LOCKING_MODES, &call.string(2)?, "no such locking mode")?),
+        false => None,
+    };
+    let mode = match (&pager, mode) {
+        (AnyPager::Own(pager), Some(mode)) => pager.enter()?.set_locking_mode(mode),
+        (AnyPager::Own(pager), None) => pager.enter()?.locking_mode(),
+        (AnyPager::Below(database), Some(mode)) => database.enter()?.set_locking_mode(mode),
+        (AnyPager::Below(database), None) => database.enter()?.locking_mode(),
     };
     Ok(word_for(&LOCKING_MODES, &mode).into())
 }
 
 /// `pager_journal_size_limit ID ?N?`: the limit in force
 pub(super) fn journal_size_limit(call: &mut Call<'_>) -> Outcome {
-    let database = call.database(1)?;
+    let pager = call.pager(1)?;
     let limit = if call.has(2) { Some(call.wide(2)?) } else { None };
-    let mut database = database.enter()?;
-    if let Some(bytes) = limit {
-        database.set_journal_size_limit(bytes);
+    match &pager {
+        AnyPager::Own(pager) => {
+            let mut pager = pager.enter()?;
+            limit.into_iter().for_each(|bytes| pager.set_journal_size_limit(bytes));
+            Ok(pager.journal_size_limit().into())
+        }
+        AnyPager::Below(database) => {
+            let mut database = database.enter()?;
+            limit.into_iter().for_each(|bytes| database.set_journal_size_limit(bytes));
+            Ok(database.journal_size_limit().into())
+        }
     }
-    Ok(database.journal_size_limit().into())
+}
+
+/// `btree_set_codec ID SPEC`: `xor:N` combines every byte in files with N, `none` ends that.
+pub(super) fn set_codec(call: &mut Call<'_>) -> Outcome {
+    let database = call.database(1)?;
+    let spec = call.string(2)?;
+    let codec: Option<Arc<dyn PageCodec>> = match spec.strip_prefix("xor:").map(str::parse) {
+        Some(Ok(byte)) => Some(Arc::new(Xor(byte))),
+        None if spec == "none" => None,
+        _ => {
+            let text = format!("no such codec: {spec}");
+            return Err(Failure::message(text, &["TCL", "LOOKUP", "CODEC", &spec]));
+        }
+    };
+    Ok(database.enter()?.set_codec(codec)?.into())
 }

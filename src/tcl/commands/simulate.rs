@@ -4,11 +4,12 @@
 //! writes it in place, and so do the disks.
 
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use super::super::command::{Call, Outcome};
 use super::super::result_code::Failure;
+use crate::error::Error;
 use crate::format::LockPage;
 use crate::memory;
 use crate::os::simulate::{FaultKnobs, FaultVfs, Suspension};
@@ -21,6 +22,10 @@ static PENDING_BYTE: AtomicI32 = AtomicI32::new(LockPage::STANDARD_OFFSET as i32
 /// Tracing of b-trees and of references to pages: there is none, and scripts may switch it.
 static BTREE_TRACE: AtomicI32 = AtomicI32::new(0);
 static PAGER_REFINFO_ENABLE: AtomicI32 = AtomicI32::new(0);
+
+/// What `sqlite3_config_alt_pcache` has set.
+static DISCARD_CHANCE: AtomicU32 = AtomicU32::new(0);
+static DISCARD_SEED: AtomicU32 = AtomicU32::new(0);
 
 static DISK: LazyLock<Arc<dyn Vfs>> =
     LazyLock::new(|| Arc::new(FaultVfs::new(Arc::new(UnixVfs::new()), &KNOBS)));
@@ -86,4 +91,27 @@ pub(super) fn fail_allocation(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Failure::WrongArgumentCount),
     };
     Ok(memory::fail_nth(nth, repeat).cast_signed().into())
+}
+
+/// `sqlite3_release_memory N`: the bytes that caches of this interpreter gave back.
+pub(super) fn release_memory(call: &mut Call<'_>) -> Outcome {
+    let wanted = u64::try_from(call.wide(1)?).unwrap_or(0);
+    let freed = call.session.release_memory(wanted);
+    Ok(i64::try_from(freed).unwrap_or(i64::MAX).into())
+}
+
+/// `sqlite3_config_alt_pcache INSTALL CHANCE SEED`: databases opened from now on drop pages that
+/// are not in use at random.
+pub(super) fn random_discard(call: &mut Call<'_>) -> Outcome {
+    let (install, chance, seed) = (call.boolean(1)?, call.int(2)?, call.int(3)?);
+    let chance = u32::try_from(chance).ok().filter(|chance| *chance <= 100);
+    let chance = chance.ok_or(Error::Misuse("the chance is not 0 to 100"))?;
+    DISCARD_CHANCE.store(if install { chance } else { 0 }, Ordering::Relaxed);
+    DISCARD_SEED.store(seed.cast_unsigned(), Ordering::Relaxed);
+    Ok(().into())
+}
+
+/// The chance in percent with which unused pages are dropped, and the seed.
+pub(super) fn discard() -> (u32, u64) {
+    (DISCARD_CHANCE.load(Ordering::Relaxed), DISCARD_SEED.load(Ordering::Relaxed).into())
 }

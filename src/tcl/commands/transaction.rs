@@ -44,7 +44,7 @@ pub(super) fn commit_phase_two(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Commits, and waits for as much as the database wants of a commit (A934).
-fn finish(
+pub(super) fn finish(
     database: &Database,
     commit: impl FnOnce(&mut InUse<'_>) -> Result<()>,
 ) -> std::result::Result<(), Failure> {

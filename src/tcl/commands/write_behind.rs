@@ -33,7 +33,11 @@ pub(super) use ours::commit_durability;
 pub(super) const NAME: &str = "sqlite3async";
 
 /// The commands of the original, and ours.
-pub(super) const TABLES: [&[Command]; 3] = [OF_2006, OF_2009, ours::COMMANDS];
+pub(super) const TABLES: [(&str, &[Command]); 3] = [
+    ("Writing behind", OF_2006),
+    ("Writing behind, as SQLite had it from 2009 on", OF_2009),
+    ("Writing behind, beyond SQLite", ours::COMMANDS),
+];
 
 const OF_2006: &[Command] = &[
     Command::new(

@@ -118,14 +118,14 @@ impl Session {
         }));
     }
 
-    /// The script of the busy handler that the engine has asked for since the last time.
+    /// Whether the engine has asked for a busy handler.
     #[inline]
-    pub(in crate::tcl) fn take_busy_handler_asked(&self) -> Option<String> {
-        if self.asked.load(Ordering::Relaxed) == 0 { None } else { self.busy_handler_asked() }
+    pub(in crate::tcl) fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != 0
     }
 
-    #[cold]
-    fn busy_handler_asked(&self) -> Option<String> {
+    /// The script of the busy handler that the engine has asked for since the last time.
+    pub(in crate::tcl) fn take_busy_handler_asked(&self) -> Option<String> {
         let number = self.asked.swap(0, Ordering::Relaxed);
         let database = self.databases.borrow().get(&number).cloned()?;
         database.client.busy_handler.borrow().clone()

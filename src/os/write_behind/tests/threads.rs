@@ -93,6 +93,7 @@ fn torn_reads(looks_once: bool, two_handles: bool, time: Duration) -> usize {
     torn
 }
 
+/// A504.
 #[test]
 fn reads_are_of_one_moment() {
     for two_handles in [true, false] {
@@ -129,7 +130,7 @@ struct Meeting {
 struct Slow(MemoryVfs, Arc<Meeting>);
 
 #[derive(Debug)]
-struct SlowFile(Box<dyn File>, InUse, Arc<Meeting>);
+struct SlowFile(Box<dyn File>, Arc<Meeting>, InUse);
 
 /// Whether a call on the handle is under way.
 #[derive(Debug, Default)]
@@ -151,7 +152,7 @@ impl Vfs for Slow {
         request: OpenRequest,
     ) -> crate::Result<super::super::super::Opened> {
         let mut opened = self.0.open(path, request)?;
-        opened.file = Box::new(SlowFile(opened.file, InUse::default(), Arc::clone(&self.1)));
+        opened.file = Box::new(SlowFile(opened.file, Arc::clone(&self.1), InUse::default()));
         Ok(opened)
     }
     fn delete(&self, path: &Path, sync: bool) -> crate::Result<()> {
@@ -175,34 +176,34 @@ impl File for SlowFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
         let middle = buffer.len() / 2;
         let (left, right) = buffer.split_at_mut(middle);
-        let Meeting { is_reading, writes } = &*self.2;
-        self.1.alone(|| {
-            let before = writes.load(Ordering::Relaxed);
+        let meeting = &self.1;
+        self.2.alone(|| {
+            let writes = meeting.writes.load(Ordering::Relaxed);
             let count = self.0.read_at(left, offset)?;
-            is_reading.store(true, Ordering::Relaxed);
-            wait_while(PAUSE, || writes.load(Ordering::Relaxed) == before);
-            is_reading.store(false, Ordering::Relaxed);
+            meeting.is_reading.store(true, Ordering::Relaxed);
+            wait_while(PAUSE, || meeting.writes.load(Ordering::Relaxed) == writes);
+            meeting.is_reading.store(false, Ordering::Relaxed);
             Ok(count + self.0.read_at(right, offset + middle as u64)?)
         })
     }
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> crate::Result<()> {
         let (left, right) = bytes.split_at(bytes.len() / 3);
-        self.1.alone(|| {
+        self.2.alone(|| {
             self.0.write_at(left, offset)?;
             std::thread::yield_now();
             self.0.write_at(right, offset + left.len() as u64)
         })?;
-        self.2.writes.fetch_add(1, Ordering::Relaxed);
+        self.1.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
     fn truncate(&mut self, size: u64) -> crate::Result<()> {
-        self.1.alone(|| self.0.truncate(size))
+        self.2.alone(|| self.0.truncate(size))
     }
     fn sync(&mut self, kind: SyncKind) -> crate::Result<()> {
-        self.1.alone(|| self.0.sync(kind))
+        self.2.alone(|| self.0.sync(kind))
     }
     fn size(&self) -> crate::Result<u64> {
-        self.1.alone(|| self.0.size())
+        self.2.alone(|| self.0.size())
     }
     fn lock(&mut self, level: LockLevel) -> crate::Result<()> {
         self.0.lock(level)

@@ -7,33 +7,86 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::path::{Path, PathBuf};
 
 use super::super::super::command::{Call, Command, Outcome};
+use super::super::super::handle::AnyPager;
 use super::super::super::result_code::Failure;
 use super::super::super::value::Obj;
 use super::super::{simulate, write_behind};
 use crate::error::Error;
 use crate::os::{Access, File, Hint, LockLevel, OpenKind, OpenRequest, SyncKind};
 
-/// A file that a script has open.
+/// A file that a script has open, or that of a pager, which it can only look at.
 #[derive(Debug)]
 pub(in super::super::super) struct OsFile {
-    file: RefCell<Box<dyn File>>,
+    source: Source,
     /// Where the next read or write begins, in bytes.
     offset: Cell<u64>,
     /// Whether every sync is a full one.
     full_sync: Cell<bool>,
 }
 
+#[derive(Debug)]
+enum Source {
+    Own(RefCell<Box<dyn File>>),
+    Pager(AnyPager),
+}
+
 impl OsFile {
     fn new(file: Box<dyn File>) -> OsFile {
-        OsFile { file: RefCell::new(file), offset: Cell::new(0), full_sync: Cell::new(false) }
+        OsFile::from(Source::Own(RefCell::new(file)))
+    }
+
+    /// The file of a pager.
+    pub(in super::super::super) fn of_pager(pager: AnyPager) -> OsFile {
+        OsFile::from(Source::Pager(pager))
+    }
+
+    fn from(source: Source) -> OsFile {
+        OsFile { source, offset: Cell::new(0), full_sync: Cell::new(false) }
+    }
+
+    /// The number in the handle of the pager whose file it is.
+    pub(in super::super::super) fn pager(&self) -> Option<u64> {
+        match &self.source {
+            Source::Own(_) => None,
+            Source::Pager(pager) => Some(pager.number()),
+        }
     }
 
     /// Takes the file into use.
     ///
     /// # Errors
-    /// [`Error::Internal`] if it is in use.
+    /// [`Error::Misuse`] if it is that of a pager; [`Error::Internal`] if it is in use.
     fn enter(&self) -> Result<RefMut<'_, Box<dyn File>>, Error> {
-        self.file.try_borrow_mut().map_err(|_| Error::Internal("file in use"))
+        match &self.source {
+            Source::Own(file) => file.try_borrow_mut().map_err(|_| Error::Internal("file in use")),
+            Source::Pager(_) => Err(Error::Misuse("the file belongs to a pager")),
+        }
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Error> {
+        match &self.source {
+            Source::Own(_) => self.enter()?.read_at(bytes, offset),
+            Source::Pager(AnyPager::Own(pager)) => pager.enter()?.read_file(bytes, offset),
+            Source::Pager(AnyPager::Below(database)) => database.enter()?.read_file(bytes, offset),
+        }
+    }
+
+    fn size(&self) -> Result<u64, Error> {
+        match &self.source {
+            Source::Own(_) => self.enter()?.size(),
+            Source::Pager(AnyPager::Own(pager)) => Ok(pager.enter()?.file_size()?.unwrap_or(0)),
+            Source::Pager(AnyPager::Below(database)) => {
+                Ok(database.enter()?.file_size()?.unwrap_or(0))
+            }
+        }
+    }
+
+    fn descriptor(&self) -> Result<Option<i32>, Error> {
+        match &self.source {
+            Source::Own(_) => Ok(self.enter()?.descriptor()),
+            Source::Pager(AnyPager::Own(pager)) => Ok(pager.enter()?.descriptor()),
+            Source::Pager(AnyPager::Below(database)) => Ok(database.enter()?.descriptor()),
+        }
     }
 }
 
@@ -174,6 +227,9 @@ fn sync_directory(call: &mut Call<'_>) -> Outcome {
 
 /// `os_close HANDLE`
 fn close(call: &mut Call<'_>) -> Outcome {
+    if call.file(1)?.pager().is_some() {
+        return Err(Error::Misuse("the file belongs to a pager").into());
+    }
     let handle = call.word(1)?.text(&mut call.interp);
     drop(call.session.remove_file(handle)?);
     Ok(().into())
@@ -197,7 +253,7 @@ fn read(call: &mut Call<'_>) -> Outcome {
     }
     bytes.resize(count, 0);
     let offset = file.offset.get();
-    let found = file.enter()?.read_at(&mut bytes, offset)?;
+    let found = file.read_at(&mut bytes, offset)?;
     file.offset.set(offset.saturating_add(count as u64));
     let bytes = Obj::bytes(&bytes)?;
     if call.has(3) {
@@ -253,12 +309,12 @@ fn set_full_sync(call: &mut Call<'_>) -> Outcome {
 
 /// `os_file_handle HANDLE`
 fn descriptor(call: &mut Call<'_>) -> Outcome {
-    Ok(call.file(1)?.enter()?.descriptor().unwrap_or(-1).into())
+    Ok(call.file(1)?.descriptor()?.unwrap_or(-1).into())
 }
 
 /// `os_file_size HANDLE`
 fn size(call: &mut Call<'_>) -> Outcome {
-    Ok(call.file(1)?.enter()?.size()?.into())
+    Ok(call.file(1)?.size()?.into())
 }
 
 /// `os_lock HANDLE LEVEL`

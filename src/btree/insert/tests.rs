@@ -1,0 +1,137 @@
+//! Appending, where the leaf of the last append is tried first, with everything in between that can
+//! make another leaf the right-most one.
+
+use std::collections::BTreeMap;
+
+use crate::btree::store::testing::database;
+use crate::btree::{Btree, CursorId, INDEX, Key, TABLE, TransactionKind};
+use crate::format::{AutoVacuum, PageNumber};
+
+/// A tree with the keys 1, 2, 3 and so on, as integers or as big-endian bytes, and what it should
+/// hold.
+struct Tree {
+    db: Btree,
+    root: PageNumber,
+    integers: bool,
+    cursors: [CursorId; 2],
+    entries: BTreeMap<u32, usize>,
+}
+
+/// Key `number` as bytes, long enough that a page of 512 bytes holds few.
+fn bytes_of(number: u32, size: usize) -> Vec<u8> {
+    let mut key = number.to_be_bytes().to_vec();
+    key.resize(4 + size, number as u8);
+    key
+}
+
+impl Tree {
+    fn open_cursors(db: &mut Btree, root: PageNumber) -> [CursorId; 2] {
+        [(); 2].map(|()| db.open_cursor(root, true).unwrap())
+    }
+
+    fn new(kind: u8, auto_vacuum: AutoVacuum) -> Tree {
+        let mut db = database(512, auto_vacuum);
+        let root = db.create_table(kind).unwrap();
+        let cursors = Tree::open_cursors(&mut db, root);
+        Tree { db, root, integers: kind == TABLE, cursors, entries: BTreeMap::new() }
+    }
+
+    fn append(&mut self, cursor: usize, size: usize) {
+        let number = self.entries.last_key_value().map_or(1, |(last, _)| last + 1);
+        let (id, bytes) = (self.cursors[cursor], bytes_of(number, size));
+        match self.integers {
+            true => self.db.insert(id, Key::Integer(number.into()), &bytes, 0).unwrap(),
+            false => self.db.insert(id, Key::Bytes(&bytes), &[], 0).unwrap(),
+        }
+        self.entries.insert(number, size);
+    }
+
+    fn delete(&mut self, cursor: usize, number: u32) {
+        let (id, size) = (self.cursors[cursor], self.entries.remove(&number).unwrap());
+        let found = match self.integers {
+            true => self.db.seek(id, Key::Integer(number.into())),
+            false => self.db.seek(id, Key::Bytes(&bytes_of(number, size))),
+        };
+        assert!(found.unwrap().is_eq());
+        self.db.delete(id).unwrap();
+    }
+
+    /// After a rollback the cursors are gone.
+    fn reopen_cursors(&mut self) {
+        for cursor in self.cursors {
+            self.db.close_cursor(cursor);
+        }
+        self.cursors = Tree::open_cursors(&mut self.db, self.root);
+    }
+
+    fn compare(&mut self) {
+        let roots = [1, i64::from(self.root.get())];
+        assert_eq!(self.db.integrity_check(&roots, 9), Ok(Vec::new()));
+        let mut cursor = self.db.lock_cursor(self.cursors[1]).unwrap();
+        let mut on_entry = cursor.first().unwrap();
+        for (&number, &size) in &self.entries {
+            assert!(on_entry, "entry {number} is missing");
+            let bytes = if self.integers { cursor.data() } else { cursor.key() };
+            assert_eq!(bytes, Ok(bytes_of(number, size)));
+            on_entry = cursor.next().unwrap();
+        }
+        assert!(!on_entry, "an entry too many");
+    }
+}
+
+#[test]
+fn appends_go_behind_the_last_entry_whatever_happened_since() {
+    for seed in 0..24u64 {
+        let kind = if seed % 2 == 0 { TABLE } else { INDEX };
+        let auto_vacuum = if seed % 3 == 0 { AutoVacuum::Incremental } else { AutoVacuum::None };
+        let mut tree = Tree::new(kind, auto_vacuum);
+        let mut state = seed;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040);
+            (state >> 33) % bound
+        };
+        for _ in 0..400 {
+            let (cursor, size) = (below(2) as usize, [0, 9, 40, 90, 700][below(5) as usize]);
+            let last = tree.entries.last_key_value().map(|(last, _)| *last);
+            match (below(12), last) {
+                (0, Some(last)) => tree.delete(cursor, last),
+                (1, Some(_)) => {
+                    let number =
+                        *tree.entries.keys().nth(below(9) as usize % tree.entries.len()).unwrap();
+                    tree.delete(cursor, number);
+                }
+                (2, Some(last)) if below(4) == 0 => {
+                    // From the end, so that pages there go.
+                    for number in (last / 2..=last).rev() {
+                        if tree.entries.contains_key(&number) {
+                            tree.delete(cursor, number);
+                        }
+                    }
+                    while tree.db.incremental_vacuum().unwrap() {}
+                }
+                (3, _) => {
+                    let before = tree.entries.clone();
+                    tree.db.open_savepoints(1).unwrap();
+                    for _ in 0..below(30) {
+                        tree.append(cursor, size);
+                    }
+                    tree.db.rollback_savepoint(Some(0)).unwrap();
+                    tree.db.release_savepoint(0).unwrap();
+                    tree.entries = before;
+                    tree.reopen_cursors();
+                }
+                (4, _) if below(8) == 0 => {
+                    tree.db.clear_table(tree.root.get()).unwrap();
+                    tree.entries.clear();
+                }
+                (5, _) => {
+                    tree.db.commit().unwrap();
+                    tree.db.begin(TransactionKind::Write).unwrap();
+                    tree.reopen_cursors();
+                }
+                _ => (0..below(6)).for_each(|_| tree.append(cursor, size)),
+            }
+        }
+        tree.compare();
+    }
+}
