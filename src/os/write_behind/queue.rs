@@ -67,7 +67,7 @@ impl Queue {
 
     /// Keeps the head back. Without memory it stays, and is done like any other.
     pub(super) fn keep_head(&mut self) -> bool {
-        if memory::reserve(&mut self.kept, 1).is_err() {
+        if self.kept.try_reserve(1).is_err() {
             return false;
         }
         let Some(head) = self.entries.pop_front() else { return false };
