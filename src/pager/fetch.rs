@@ -112,8 +112,8 @@ impl<X: PageInfo> Pager<X> {
         number > transaction.low_water || (transaction.saved.contains(number) && in_savepoint())
     }
 
-    /// The bytes of page `number`, neither pinned nor put into the cache: where a page is read once,
-    /// such as one of a long payload, it should not drive others out. `None` if the page is better
+    /// The bytes of page `number`, neither pinned nor put into the cache: where a page is read
+    /// once, such as one of a long payload, it should not drive others out. `None` if the page is better
     /// fetched, because the cache has room for it or its bytes are not those of the file.
     ///
     /// # Errors

@@ -154,8 +154,8 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
-    /// Whether the journal is the file that this connection left, and void. Nothing has to be opened
-    /// to see that.
+    /// Whether the journal is the file that this connection left, and void. Nothing has to be
+    /// opened to see that.
     fn is_kept_journal_void(&self) -> Result<bool> {
         let Some(kept) = &self.kept_journal else { return Ok(false) };
         let mut first = [0];
