@@ -66,12 +66,7 @@ impl Source<'_> {
     }
 }
 
-<<<<<<< HEAD
-/// Fills `out` with the bytes of an overflow page from `at` on. Returns the number of the next
-/// page.
-=======
 /// Fills `out` with the bytes of an overflow page from `at` on. Returns the next page's number.
->>>>>>> w-bench
 fn copy_piece(page: &[u8], at: usize, out: &mut [u8]) -> Result<u32> {
     out.copy_from_slice(slice(page, at, out.len())?);
     u32_at(page, 0)

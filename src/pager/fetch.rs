@@ -124,13 +124,8 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// The bytes of page `number`, neither pinned nor put into the cache: where a page is read
-<<<<<<< HEAD
     /// once, such as one of a long payload, it should not drive others out. `None` if the page is
     /// better fetched, because the cache has room for it or its bytes are not those of the file.
-=======
-    /// once, such as one of a long payload, it should not drive others out. `None` if the page is
-    /// better fetched, because the cache has room for it or its bytes are not those of the file.
->>>>>>> w-bench
     ///
     /// # Errors
     /// Those of [`Pager::fetch`].
