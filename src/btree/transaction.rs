@@ -358,7 +358,7 @@ impl Btree {
     #[doc(alias = "sqlite3BtreeCommitPhaseTwo")]
     pub fn commit_phase_two(&mut self) -> Result<()> {
         if self.session.transaction == Transaction::Write {
-            let ends_reading = self.session.cursors == 0 && !self.is_another_in_transaction();
+            let ends_reading = !self.session.is_in_use() && !self.is_another_in_transaction();
             let pager = &mut self.store.pager;
             let result = if ends_reading {
                 pager.commit_phase_two_for_good()

@@ -139,7 +139,8 @@ impl<X: PageInfo> Pager<X> {
         }
         let in_file = number.get() <= self.file_pages.min(self.image);
         let has_room = self.cache.len() < self.cache_limit() || self.storage == Storage::Memory;
-        if !in_file || has_room || self.header_ignored || self.lock_page.is(number.get()) {
+        let plain = in_file && !self.header_ignored && self.codec.is_none();
+        if !plain || has_room || self.lock_page.is(number.get()) {
             return Ok(None);
         }
         // Reading fills all of it, so only a first use has to clear it.
