@@ -28,13 +28,14 @@
 //!    file meanwhile, since a descriptor of it is open.
 //! 3. Order of the mutexes: the table before an inode.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::super::LockLevel;
 use super::super::lock_state::{LockState, SystemLocks};
@@ -56,6 +57,23 @@ struct Table {
     inodes: Mutex<BTreeMap<Identity, Arc<Inode>>>,
     /// Parked descriptors of all inodes: while it is 0 no open has to look for one.
     parked: AtomicUsize,
+}
+
+thread_local! {
+    /// The table, while its thread forks.
+    static HELD: Cell<Option<MutexGuard<'static, BTreeMap<Identity, Arc<Inode>>>>> =
+        const { Cell::new(None) };
+}
+
+/// Runs before a fork: another thread that had the table then would have it for ever in the child,
+/// where it does not exist, and the child could not open a file.
+pub(super) extern "C" fn before_fork() {
+    let _ = HELD.try_with(|held| held.set(Some(TABLE.inodes.lock())));
+}
+
+/// Runs after a fork, in parent and child.
+pub(super) extern "C" fn after_fork() {
+    let _ = HELD.try_with(Cell::take);
 }
 
 /// A file, whatever the number of its handles.
