@@ -53,16 +53,17 @@ type Identity = (u64, u64);
 /// All files that this process has open. Global because the locks are the process's.
 static TABLE: Table = Table { inodes: Mutex::new(BTreeMap::new()), parked: AtomicUsize::new(0) };
 
+type Inodes = BTreeMap<Identity, Arc<Inode>>;
+
 struct Table {
-    inodes: Mutex<BTreeMap<Identity, Arc<Inode>>>,
+    inodes: Mutex<Inodes>,
     /// Parked descriptors of all inodes: while it is 0 no open has to look for one.
     parked: AtomicUsize,
 }
 
 thread_local! {
     /// The table, while its thread forks.
-    static HELD: Cell<Option<MutexGuard<'static, BTreeMap<Identity, Arc<Inode>>>>> =
-        const { Cell::new(None) };
+    static HELD: Cell<Option<MutexGuard<'static, Inodes>>> = const { Cell::new(None) };
 }
 
 /// Runs before a fork: another thread that had the table then would have it for ever in the child,
@@ -73,7 +74,7 @@ pub(super) extern "C" fn before_fork() {
 
 /// Runs after a fork, in parent and child.
 pub(super) extern "C" fn after_fork() {
-    let _ = HELD.try_with(Cell::take);
+    drop(HELD.try_with(Cell::take));
 }
 
 /// A file, whatever the number of its handles.
