@@ -25,17 +25,17 @@
 //! 1. A descriptor of a file in the table is closed only under the mutex of its inode, and only
 //!    while no handle of the file holds a lock.
 //! 2. An inode is in the table exactly as long as it has handles. It cannot be given to another
-//!    file meanwhile, since a descriptor of it is open.
+//!    file meanwhile, since a descriptor of it is open. A forked child leaves its parent's table
+//!    and the handles in it alone.
 //! 3. Order of the mutexes: the table before an inode.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::super::LockLevel;
 use super::super::lock_state::{LockState, SystemLocks};
@@ -50,31 +50,32 @@ const SHARED_LENGTH: u64 = 510;
 /// Device and inode.
 type Identity = (u64, u64);
 
-/// All files that this process has open. Global because the locks are the process's.
-static TABLE: Table = Table { inodes: Mutex::new(BTreeMap::new()), parked: AtomicUsize::new(0) };
+/// All files that this process has open. Global because the locks are the process's: a forked
+/// child begins with a table of its own. It has none of the locks, and a thread of its parent that
+/// had the old table when the fork came would keep it for ever.
+static TABLES: [Table; GENERATIONS] = [const { Table::new() }; GENERATIONS];
+
+/// Forks in a row that get a table of their own; those behind share the last one.
+const GENERATIONS: usize = 4;
+
+/// The table of this process.
+fn table() -> &'static Table {
+    &TABLES[sys::forks().min(GENERATIONS - 1)]
+}
 
 type Inodes = BTreeMap<Identity, Arc<Inode>>;
 
+#[derive(Debug)]
 struct Table {
     inodes: Mutex<Inodes>,
     /// Parked descriptors of all inodes: while it is 0 no open has to look for one.
     parked: AtomicUsize,
 }
 
-thread_local! {
-    /// The table, while its thread forks.
-    static HELD: Cell<Option<MutexGuard<'static, Inodes>>> = const { Cell::new(None) };
-}
-
-/// Runs before a fork: another thread that had the table then would have it for ever in the child,
-/// where it does not exist, and the child could not open a file.
-pub(super) extern "C" fn before_fork() {
-    let _ = HELD.try_with(|held| held.set(Some(TABLE.inodes.lock())));
-}
-
-/// Runs after a fork, in parent and child.
-pub(super) extern "C" fn after_fork() {
-    drop(HELD.try_with(Cell::take));
+impl Table {
+    const fn new() -> Table {
+        Table { inodes: Mutex::new(BTreeMap::new()), parked: AtomicUsize::new(0) }
+    }
 }
 
 /// A file, whatever the number of its handles.
@@ -106,7 +107,7 @@ impl InodeState {
         }
         for parked in self.parked.drain(..) {
             sys::close(parked.file);
-            TABLE.parked.fetch_sub(1, Ordering::Relaxed);
+            table().parked.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -119,6 +120,8 @@ pub(super) struct LockedFile {
     lock_offset: u64,
     level: LockLevel,
     inode: Arc<Inode>,
+    /// The table that the inode is in.
+    table: &'static Table,
 }
 
 impl LockedFile {
@@ -129,7 +132,8 @@ impl LockedFile {
         writable: bool,
         lock_offset: u32,
     ) -> LockedFile {
-        let inode = match TABLE.inodes.lock().entry(identity) {
+        let table = table();
+        let inode = match table.inodes.lock().entry(identity) {
             Entry::Occupied(known) => {
                 known.get().state.lock().handles += 1;
                 Arc::clone(known.get())
@@ -145,6 +149,7 @@ impl LockedFile {
             lock_offset: u64::from(lock_offset),
             level: LockLevel::None,
             inode,
+            table,
         }
     }
 
@@ -152,20 +157,21 @@ impl LockedFile {
     /// same access. Opening another would be right too, but programs that open and close in a
     /// loop while a lock is held elsewhere would run out of descriptors.
     pub(super) fn take_parked(path: &Path, writable: bool, lock_offset: u32) -> Option<LockedFile> {
-        if TABLE.parked.load(Ordering::Relaxed) == 0 {
+        let table = table();
+        if table.parked.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let identity = sys::status_of(path).ok()?.identity;
-        let inodes = TABLE.inodes.lock();
+        let inodes = table.inodes.lock();
         let inode = Arc::clone(inodes.get(&identity)?);
         let mut state = inode.state.lock();
         let index = state.parked.iter().position(|parked| parked.writable == writable)?;
         let file = state.parked.swap_remove(index).file;
-        TABLE.parked.fetch_sub(1, Ordering::Relaxed);
+        table.parked.fetch_sub(1, Ordering::Relaxed);
         state.handles += 1;
         drop(state);
         let lock_offset = u64::from(lock_offset);
-        Some(LockedFile { file, writable, lock_offset, level: LockLevel::None, inode })
+        Some(LockedFile { file, writable, lock_offset, level: LockLevel::None, inode, table })
     }
 
     /// The descriptor.
@@ -219,15 +225,21 @@ impl LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
+        let table = table();
+        if !std::ptr::eq(table, self.table) {
+            // A parent's handle. Closing its descriptor would take the locks that this process may
+            // have on the file, and a thread that is not here may have the inode.
+            return;
+        }
         let ranges = self.ranges();
-        let mut inodes = TABLE.inodes.lock();
+        let mut inodes = table.inodes.lock();
         let mut state = self.inode.state.lock();
         // An error leaves nothing to do: the system drops the locks with the descriptor.
         let _ = state.locks.lower(&mut self.level, LockLevel::None, &ranges);
         state.handles = state.handles.saturating_sub(1);
         if state.locks.is_held() {
             state.parked.push(Parked { file: self.file, writable: self.writable });
-            TABLE.parked.fetch_add(1, Ordering::Relaxed);
+            table.parked.fetch_add(1, Ordering::Relaxed);
         } else {
             sys::close(self.file);
             state.close_parked();

@@ -21,12 +21,6 @@ pub(super) use sys::Home;
 #[cfg(test)]
 pub(super) use sys::in_child;
 
-/// This process, as one that children can be told from. A fork waits for a moment at which no
-/// thread is in the table of open files.
-pub(super) fn home() -> Home {
-    Home::new(lock::before_fork, lock::after_fork)
-}
-
 /// What a rollback journal's name has behind the database's.
 const JOURNAL_SUFFIX: &[u8] = b"-journal";
 /// Permission bits of a new file, before the process's mask.

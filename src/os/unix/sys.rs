@@ -288,17 +288,19 @@ extern "C" fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Number of forks on the way from the first process to this one, as far as it was told: from the
+/// first [`Home`] on.
+pub(super) fn forks() -> usize {
+    FORKS.load(Ordering::Relaxed) as usize
+}
+
 impl Home {
-    /// This process. From the first time on, a thread that forks runs `before` ahead of that and
-    /// `after` behind it, in both processes.
-    pub(super) fn new(before: extern "C" fn(), after: extern "C" fn()) -> Home {
+    /// This process.
+    pub(in super::super) fn new() -> Home {
         static IS_TOLD: OnceLock<bool> = OnceLock::new();
-        // SAFETY: the handlers live as long as the process, since the library is never unloaded,
-        // and are safe functions. The order of registration does not matter to either pair.
-        let is_told = || unsafe {
-            libc::pthread_atfork(Some(before), Some(after), Some(after)) == 0
-                && libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0
-        };
+        // SAFETY: the handler lives as long as the process and touches one atomic only.
+        let is_told =
+            || unsafe { libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0 };
         let process = (!IS_TOLD.get_or_init(is_told)).then(std::process::id);
         Home { forks: FORKS.load(Ordering::Relaxed), process }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::{Arc, OnceLock};
 
-use super::super::unix::{self, Home};
+use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ impl Shared {
             state: Mutex::new(State::new()),
             work: Condvar::new(),
             progress: Condvar::new(),
-            home: unix::home(),
+            home: Home::new(),
             is_traced: AtomicBool::new(false),
             trace: Mutex::new(None),
             trace_switch: OnceLock::new(),
