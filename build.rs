@@ -33,7 +33,7 @@ mod tcl_header {
             .header(header.to_string_lossy())
             .clang_args(["-DUSE_TCL_STUBS", &format!("-I{}", place.display())])
             .allowlist_type("TclStubs|Tcl_Obj|Tcl_WideInt")
-            .allowlist_var("TCL_(MAJOR_VERSION|OK|ERROR|LEAVE_ERR_MSG|LINK_INT)")
+            .allowlist_var("TCL_(MAJOR_VERSION|OK|ERROR|LEAVE_ERR_MSG|LINK_INT|EVAL_GLOBAL)")
             .layout_tests(false)
             .generate()
             .expect("bindgen cannot translate tcl.h");
