@@ -226,9 +226,11 @@ impl<X: PageInfo> Pager<X> {
     fn make_room(&mut self) -> Result<()> {
         // A database in memory has nowhere else to keep its pages.
         if self.storage == Storage::Memory {
+            self.cache.expect(u32::MAX);
             return Ok(());
         }
         let limit = self.cache_limit();
+        self.cache.expect(limit);
         while self.cache.len() >= limit {
             match self.cache.oldest_clean() {
                 Some(frame) => self.cache.remove(frame),
