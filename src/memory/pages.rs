@@ -15,10 +15,10 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::sync::{Mutex, PoisonError};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 use super::admit;
 use crate::error::{Error, Result};

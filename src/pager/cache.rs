@@ -72,7 +72,7 @@ pub(super) struct Cache<X> {
     dirty: Vec<u32>,
     free: Vec<u32>,
     pool: PagePool,
-    /// Pages that are expected, see [`Cache::expect`].
+    /// Pages that are expected, see [`Cache::set_expected`].
     expected: usize,
 }
 
@@ -94,7 +94,7 @@ impl<X: PageInfo> Cache<X> {
     }
 
     /// Memory is set aside for about so many pages in all, when there come to be so many.
-    pub(super) fn expect(&mut self, pages: u32) {
+    pub(super) fn set_expected(&mut self, pages: u32) {
         self.expected = pages as usize;
     }
 

@@ -153,6 +153,13 @@ impl<X: PageInfo> Pager<X> {
         Ok(Some(&self.scratch))
     }
 
+    /// The page `number` if it is in the cache, not pinned: good for hints only, since another page
+    /// may take its place at any call.
+    #[inline]
+    pub fn cached(&self, number: PageNumber) -> Option<PageRef> {
+        self.cache.find(number.get()).map(|frame| PageRef { frame })
+    }
+
     /// The page `number` if it is in the cache, with a transient pin.
     pub fn lookup(&mut self, number: PageNumber) -> Option<PageRef> {
         if !self.gate {
@@ -226,11 +233,11 @@ impl<X: PageInfo> Pager<X> {
     fn make_room(&mut self) -> Result<()> {
         // A database in memory has nowhere else to keep its pages.
         if self.storage == Storage::Memory {
-            self.cache.expect(u32::MAX);
+            self.cache.set_expected(u32::MAX);
             return Ok(());
         }
         let limit = self.cache_limit();
-        self.cache.expect(limit);
+        self.cache.set_expected(limit);
         while self.cache.len() >= limit {
             match self.cache.oldest_clean() {
                 Some(frame) => self.cache.remove(frame),
