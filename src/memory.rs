@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 mod pages;
 mod prefetch;
 
+pub use pages::free_unused;
 pub(crate) use pages::{PageBuffer, PagePool};
 pub(crate) use prefetch::prefetch;
 

@@ -397,11 +397,11 @@ impl<S: Store> Contender for Lane<S> {
     }
 
     fn memory(&self, plan: &Plan, cache_pages: u32) -> Result<u64> {
-        let before = bytes_on_heap();
+        let before = resident_bytes()?;
         let settings = Settings { cache_pages, ..plan.settings };
         let mut store = S::open(&self.random, &settings, false)?;
         read_through(&mut store)?;
-        let bytes = bytes_on_heap().saturating_sub(before);
+        let bytes = resident_bytes()?.saturating_sub(before);
         store.close()?;
         Ok(bytes)
     }
@@ -463,10 +463,15 @@ fn remove_database(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that are allocated at the moment, whoever asked for them; mapped files do not count.
+/// Bytes of memory in use that no file is mapped to, whoever asked for them, after all that is free
+/// went back to the system.
 #[allow(unsafe_code)]
-fn bytes_on_heap() -> u64 {
-    // SAFETY: the call has no arguments and cannot fail.
-    let facts = unsafe { libc::mallinfo2() };
-    (facts.uordblks + facts.hblkhd) as u64
+fn resident_bytes() -> Result<u64> {
+    tclbtree::memory::free_unused();
+    // SAFETY: the call takes a number and gives memory back that nobody uses.
+    unsafe { libc::malloc_trim(0) };
+    let facts = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let anonymous = facts.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = anonymous.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| Failure("no figure for memory in use".into()))
 }

@@ -117,7 +117,7 @@ impl Outcome {
         let cpus = report::times(&self.stores, &self.cpus);
         section("Processor time of all threads, ns per operation", &cpus);
         section("File size, MB", &of(&self.sizes));
-        section("Heap after a scan, kB, by the pages of cache allowed", &of(&self.memory));
+        section("Memory after a scan, kB, by the pages of cache allowed", &of(&self.memory));
         text
     }
 }

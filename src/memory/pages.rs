@@ -3,9 +3,9 @@
 //! A buffer of its own for each page costs a call of the allocator and, for a new one, a page
 //! fault; and a cache of thousands of them in memory pages of 4 KiB keeps the processor busy with
 //! looking up addresses. So buffers come in chunks: small ones while there are few buffers,
-//! then 2 MiB each, aligned, for which the system is asked to use one huge page. Measured on random
-//! inserts of 5000-byte values, where new pages count most: 25 % less time, a third of it in the
-//! kernel before.
+//! then 2 MiB each, aligned, for which the system is asked to use one huge page. Some of those are
+//! kept for the next cache when one closes. Measured with 100 000 entries of 100 bytes: random gets
+//! take a sixth less time, scans backwards a tenth.
 //!
 //! Invariants, which the `unsafe` blocks rest on:
 //!
@@ -14,11 +14,10 @@
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::admit;
 use crate::error::{Error, Result};
@@ -54,15 +53,14 @@ impl PagePool {
         PagePool { size, made: 0, chunk: None, spare: Vec::new() }
     }
 
-    /// A new buffer, all zeros. About `limit` of them are expected in all: memory for many more
+    /// A new buffer with any content. About `limit` of them are expected in all: memory for many more
     /// than that is not set aside.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
     pub(crate) fn take(&mut self, limit: usize) -> Result<PageBuffer> {
         admit()?;
-        if let Some(mut buffer) = self.spare.pop() {
-            buffer.fill(0);
+        if let Some(buffer) = self.spare.pop() {
             return Ok(buffer);
         }
         let (chunk, used) = match self.chunk.take() {
@@ -70,12 +68,8 @@ impl PagePool {
             _ => (Arc::new(self.make_chunk(limit)?), 0),
         };
         // SAFETY: `used` and the size behind it are within the chunk (checked above, or the chunk
-        // is new and holds one buffer at least), and nobody else's (P1). This initialises them.
-        let start = unsafe {
-            let start = chunk.start.add(used);
-            start.write_bytes(0, self.size);
-            start
-        };
+        // is new and holds one buffer at least).
+        let start = unsafe { chunk.start.add(used) };
         let buffer = PageBuffer { start, size: self.size, chunk: Arc::clone(&chunk) };
         self.chunk = Some((chunk, used + self.size)); // P1
         self.made += 1;
@@ -121,7 +115,8 @@ impl PagePool {
     }
 }
 
-/// Memory that buffers are cut from.
+/// Memory that buffers are cut from, all of it initialised: by the system, the allocator, or the
+/// cache that had it before.
 #[derive(Debug)]
 struct Chunk {
     start: NonNull<u8>,
@@ -134,7 +129,7 @@ impl Chunk {
         let start = match align {
             HUGE => unused().pop().map(|chunk| chunk.0).or_else(map_huge),
             // SAFETY: the size is not 0: a chunk holds one buffer at least.
-            _ => NonNull::new(unsafe { alloc(layout) }),
+            _ => NonNull::new(unsafe { alloc_zeroed(layout) }),
         };
         Ok(Chunk { start: start.ok_or(Error::NoMemory)?, layout })
     }
@@ -170,8 +165,20 @@ const UNUSED_MAX: usize = 16;
 /// Those that are kept. Of the process, as its heap is.
 static UNUSED: Mutex<Vec<Unused>> = Mutex::new(Vec::new());
 
-fn unused() -> std::sync::MutexGuard<'static, Vec<Unused>> {
+fn unused() -> MutexGuard<'static, Vec<Unused>> {
     UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the memory back to the system that was kept for the next page cache. Returns how many
+/// bytes it were.
+pub fn free_unused() -> u64 {
+    let mut freed = 0;
+    for chunk in unused().drain(..) {
+        // SAFETY: mapped by `map_huge` with this size; nobody has it.
+        unsafe { libc::munmap(chunk.0.as_ptr().cast(), HUGE) };
+        freed += HUGE as u64;
+    }
+    freed
 }
 
 /// Maps [`HUGE`] bytes at a multiple of [`HUGE`], on a huge page if the system has one.
@@ -234,7 +241,7 @@ impl Deref for PageBuffer {
 
     #[inline(always)]
     fn deref(&self) -> &[u8] {
-        // SAFETY: initialised when it was made, alive (P2), and nobody else's (P1).
+        // SAFETY: initialised when the chunk was made, alive (P2), and nobody else's (P1).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.size) }
     }
 }
@@ -252,13 +259,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_disjoint_zeroed_and_outlive_their_pool() {
+    fn buffers_are_disjoint_and_outlive_their_pool() {
         let mut pool = PagePool::new(4096);
         let mut buffers: Vec<PageBuffer> = (0..3000).map(|_| pool.take(3000).unwrap()).collect();
         drop(pool);
         for (index, buffer) in buffers.iter_mut().enumerate() {
             assert_eq!(buffer.len(), 4096);
-            assert!(buffer.iter().all(|&byte| byte == 0));
             buffer.fill(index as u8);
         }
         for (index, buffer) in buffers.iter().enumerate().rev() {
@@ -278,7 +284,7 @@ mod tests {
             pool.give_back(buffer);
         }
         assert_eq!(pool.spare.len(), 1900);
-        assert!(pool.take(2000).unwrap().iter().all(|&byte| byte == 0));
+        drop(pool.take(2000).unwrap());
         pool.trim();
         assert!(pool.spare.len() < 64, "{} of 1900 buffers are left", pool.spare.len());
         buffers.into_iter().for_each(|buffer| pool.give_back(buffer));

@@ -301,7 +301,7 @@ impl Btree {
     /// Key and data of the entry, if the cursor is on a row of the usual sort: on the leaf of a
     /// table, all of it. `None` says nothing; the other functions know.
     #[inline]
-    pub(crate) fn usual_row(&self, cursor: CursorId) -> Option<(i64, &[u8])> {
+    pub fn usual_row(&self, cursor: CursorId) -> Option<(i64, &[u8])> {
         self.cursors.get(cursor).ok()?.usual_row(&self.store)
     }
 

@@ -97,6 +97,7 @@ pub(super) fn fail_allocation(call: &mut Call<'_>) -> Outcome {
 pub(super) fn release_memory(call: &mut Call<'_>) -> Outcome {
     let wanted = u64::try_from(call.wide(1)?).unwrap_or(0);
     let freed = call.session.release_memory(wanted);
+    memory::free_unused();
     Ok(i64::try_from(freed).unwrap_or(i64::MAX).into())
 }
 
