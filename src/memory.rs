@@ -16,7 +16,7 @@ mod prefetch;
 
 pub use pages::free_unused;
 pub(crate) use pages::{PageBuffer, PagePool};
-pub(crate) use prefetch::prefetch;
+pub(crate) use prefetch::{LINE, prefetch};
 
 /// Counts down to the failure: 0 is never, 1 is the next allocation.
 static COUNTDOWN: AtomicI64 = AtomicI64::new(0);

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{AutoVacuum, FileHeader, HEADER_SIZE, LockPage, PageNumber, PageSize};
+use crate::memory::{LINE, prefetch};
 use crate::pager::{PageMut, PageRef, Pager};
 
 use super::balance::Workspace;
@@ -195,6 +196,13 @@ impl Store {
         let page = self.pager.cached(PageNumber::new(number)?)?;
         self.node(page).prefetch_pointers();
         Some(page)
+    }
+
+    /// Asks for the memory of all of page `number`, if it is in the cache.
+    pub(crate) fn prefetch_page(&self, number: u32) {
+        if let Some(page) = PageNumber::new(number).and_then(|number| self.pager.cached(number)) {
+            self.pager.bytes(page).chunks(LINE).for_each(prefetch);
+        }
     }
 
     /// The node on a page that [`Store::fetch_node`] handed out.

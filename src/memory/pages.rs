@@ -19,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::admit;
+use super::{LINE, admit};
 use crate::error::{Error, Result};
 
 /// Size and alignment of a huge page.
@@ -31,9 +31,6 @@ const SMALL_TOTAL: usize = 4 << 20;
 
 /// The largest of the small chunks.
 const SMALL_MAX: usize = 64 << 10;
-
-/// Buffers of a small chunk begin on a line of memory.
-const LINE: usize = 64;
 
 /// Makes buffers of one size.
 #[derive(Debug)]
@@ -111,6 +108,7 @@ impl PagePool {
             return Chunk::new(HUGE, HUGE);
         }
         let bytes = (self.made * self.size / 4).min(left).clamp(self.size, SMALL_MAX);
+        // Each buffer begins on a line of memory.
         Chunk::new((bytes / self.size).max(1) * self.size, LINE)
     }
 }

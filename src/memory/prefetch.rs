@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code)]
 
+/// Bytes on a line of the processor's caches.
+pub(crate) const LINE: usize = 64;
+
 /// Starts to bring the line of memory with the first of these bytes into the processor's caches;
 /// does not wait for it. Of no effect but on time: scans of 100-byte entries take a third less of
 /// it.

@@ -62,6 +62,7 @@ impl Btree {
             entry,
             rows: false,
             ahead,
+            step: 0,
         };
         locked.look();
         Ok(locked)
@@ -81,6 +82,8 @@ pub struct LockedCursor<'a> {
     /// The leaf that a scan comes to behind this one, if it is in the cache. Not pinned: good for
     /// prefetching only, where another page in its frame does no harm.
     ahead: Option<PageRef>,
+    /// 1 or -1 in a scan forward or backward that has come to another leaf, else 0.
+    step: isize,
 }
 
 impl Drop for LockedCursor<'_> {
@@ -191,10 +194,29 @@ impl LockedCursor<'_> {
         }
     }
 
+    /// Asks for the first overflow page of the entry that a scan comes to next.
+    fn prefetch_overflow(&mut self) {
+        let (page, index) = match (self.index.checked_add_signed(self.step), self.ahead) {
+            _ if self.step == 0 => return,
+            (Some(index), _) if index < self.cells => (self.page, index),
+            (Some(_), ahead) => (ahead, 0),
+            (None, Some(ahead)) => {
+                (self.ahead, self.store.node(ahead).cell_count().wrapping_sub(1))
+            }
+            (None, None) => return,
+        };
+        if let Some(page) = page
+            && let Ok(cell) = self.store.node(page).cell(index)
+            && cell.overflow != 0
+        {
+            self.store.prefetch_page(cell.overflow);
+        }
+    }
+
     /// Finds the leaf beside this one, `step` children on in the parent, and asks for the memory
     /// that says where its cells are.
     fn look_ahead(&mut self, step: isize) {
-        self.ahead = None;
+        (self.ahead, self.step) = (None, step);
         let [.., parent, _] = self.cursor.path.as_slice() else { return };
         let Some(index) = parent.index.checked_add_signed(step) else { return };
         if let Ok(child) = self.store.node(parent.page).child(index) {
@@ -248,6 +270,7 @@ impl LockedCursor<'_> {
         {
             return Ok(Ordering::Equal); // The first of the next leaf.
         }
+        self.step = 0;
         match key {
             Key::Integer(_) if self.rows => self.work(|cursor, store| cursor.seek_anew(store, key)),
             _ => self.work(|cursor, store| cursor.seek(store, key)),
@@ -386,6 +409,9 @@ impl LockedCursor<'_> {
 
     /// Runs `read` on the cursor, its saved position found again.
     fn read<T>(&mut self, read: impl FnOnce(&mut Cursor, &mut Store) -> Result<T>) -> Result<T> {
-        self.work(|cursor, store| cursor.restore(store).and_then(|()| read(cursor, store)))
+        let result =
+            self.work(|cursor, store| cursor.restore(store).and_then(|()| read(cursor, store)));
+        self.prefetch_overflow();
+        result
     }
 }

@@ -33,7 +33,7 @@
 use crate::error::{Error, Result};
 use crate::format::bytes::{u8_at, u16_at, u32_at};
 use crate::format::{HEADER_SIZE, PageNumber};
-use crate::memory::prefetch;
+use crate::memory::{LINE, prefetch};
 use crate::pager::PageInfo;
 
 use super::store::PageFormat;
@@ -76,9 +76,6 @@ pub(crate) struct NodeInfo {
     /// Searches of this node since it has no heads.
     searches: u16,
 }
-
-/// Bytes on a line of the processor's caches.
-const LINE: usize = 64;
 
 /// Length of [`NodeInfo::notes`].
 pub(crate) const NODE_NOTES: usize = 16;
