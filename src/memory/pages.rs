@@ -50,8 +50,8 @@ impl PagePool {
         PagePool { size, made: 0, chunk: None, spare: Vec::new() }
     }
 
-    /// A new buffer with any content. About `limit` of them are expected in all: memory for many more
-    /// than that is not set aside.
+    /// A new buffer with any content. About `limit` of them are expected in all: memory for many
+    /// more than that is not set aside.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
