@@ -245,3 +245,24 @@ fn a_page_that_is_being_worked_on_is_not_allocated() {
     assert!(is_corrupt(db.store.allocate_page(None)));
     db.store.pager.release(mark);
 }
+
+/// A page that a cursor holds is given out again if the same transaction has freed it: a delete
+/// that merges leaves frees one of the cursor's path and may have to split the page above.
+#[test]
+fn a_page_freed_under_a_cursor_is_allocated_again() {
+    for becomes_trunk in [true, false] {
+        let mut db = database(1024, AutoVacuum::None);
+        assert_eq!(allocate(&mut db, 3), [2, 3, 4]);
+        if !becomes_trunk {
+            free(&mut db, 3).unwrap();
+        }
+        let mark = db.store.pager.mark();
+        let held = db.store.pager.fetch(page(4)).unwrap();
+        db.store.pager.pin(held);
+        db.store.free_page(page(4), Some(held)).unwrap();
+        let again = db.store.allocate_page(Some(page(4))).map(|(number, _)| number);
+        assert_eq!(again, Ok(page(4)), "{becomes_trunk}");
+        db.store.pager.unpin(held);
+        db.store.pager.release(mark);
+    }
+}
