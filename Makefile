@@ -43,7 +43,7 @@ demo: all
 	@$(WITH_LIBRARY) $(TCLSH) tcl/demo.tcl $(DB)
 
 test: all
-	@tools/setup.sh tclsh sqlite3 --optional tcl-thread tclsh9
+	@tools/setup.sh tclsh sqlite3 --optional tcl-thread tcl-sqlite3 tclsh9
 	$(WITH_LIBRARY) $(CARGO) test
 
 torture: all memcheck loom tsan

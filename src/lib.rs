@@ -42,3 +42,8 @@ pub use btree::{Btree, CacheRegistry, Client, CursorId, INDEX, Key, KeyInfo, Loc
 pub use btree::{Options, SharedConnection, TABLE, TransactionKind};
 pub use error::{Error, Result};
 pub use os::{MemoryVfs, UnixVfs, WriteBehind, WriteBehindVfs};
+
+/// The Rust example of the README is compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -202,7 +202,7 @@ fn turns_that_alternate_see_each_other() {
     make(&path);
     let mut other = Other::start(&path);
     let mut book = open_here(&path);
-    for turn in 0..40 {
+    for turn in 0..500 {
         assert_eq!(increment_here(&mut book), 0);
         assert_eq!(other.run("increment 1"), "busy 0");
         assert_eq!(read_counter(&mut book).unwrap(), START + 2 * turn + 2, "D177, turn {turn}");

@@ -45,15 +45,7 @@ impl Store {
         };
         check.run(roots)?;
         let mut report = check.report;
-        let after = self.pager.stats().pinned;
-        if pinned != after {
-            report.say(
-                "",
-                format_args!(
-                    "Outstanding page count goes from {pinned} to {after} during this analysis"
-                ),
-            );
-        }
+        report.say_pins(pinned, self.pager.stats().pinned);
         report.lines.append(&mut report.ours);
         report.lines.truncate(limit);
         Ok(report.lines)
@@ -102,6 +94,14 @@ impl Report {
     fn say_later(&mut self, prefix: &str, line: std::fmt::Arguments<'_>) {
         if self.ours.len() < self.limit {
             self.ours.push(format!("{prefix}{line}"));
+        }
+    }
+
+    /// Pages that the check itself left pinned, which no file can make it do.
+    fn say_pins(&mut self, before: u32, after: u32) {
+        if before != after {
+            let text = format_args!("from {before} to {after} during this analysis");
+            self.say("", format_args!("Outstanding page count goes {text}"));
         }
     }
 

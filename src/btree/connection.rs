@@ -225,10 +225,10 @@ impl Btree {
         if !capable(mode) {
             self.vacuum_choice = None;
         } else {
-            self.vacuum_choice = Some(mode);
             if self.is_writing() {
                 self.set_meta(7, u32::from(mode == AutoVacuum::Incremental))?;
             }
+            self.vacuum_choice = Some(mode);
         }
         Ok(())
     }

@@ -241,28 +241,24 @@ impl Store {
                 self.open_fresh(number)
             }
             Taken::Trunk(number, page) => {
-                // Taking it has pinned it, so this tells only whether somebody else holds it.
-                self.check_not_held(number)?;
+                // Taking it has pinned it, so only pins that outlast an operation tell anything.
+                if self.pager.is_held(number) && !self.pager.was_freed(number) {
+                    return Err(IN_USE.on_page(number.get()));
+                }
                 self.fresh_bytes(page);
                 Ok((number, page))
             }
         }
     }
 
-    fn check_not_held(&self, number: PageNumber) -> Result<()> {
-        if self.pager.is_held(number) {
+    /// A page of the free list that a cursor or the operation itself works with is used twice: what
+    /// is written to it would appear there too. One that was freed in this transaction is not: a
+    /// balance may free a page of the cursor's own path and need one further up.
+    fn check_unused(&self, number: PageNumber) -> Result<()> {
+        if self.pager.is_pinned(number) && !self.pager.was_freed(number) {
             return Err(IN_USE.on_page(number.get()));
         }
         Ok(())
-    }
-
-    /// A page of the free list that is page 1, or that a cursor or the operation itself works with,
-    /// is used twice: what is written to it would appear there too.
-    fn check_unused(&self, number: PageNumber) -> Result<()> {
-        if self.pager.is_pinned_unfreed(number) {
-            return Err(IN_USE.on_page(number.get()));
-        }
-        self.check_not_held(number)
     }
 
     /// Page `number`, whose content does not matter, for writing.
@@ -359,6 +355,7 @@ impl Store {
             None => self.pager.fetch(number)?,
         };
         let page = self.pager.make_writable(page)?;
+        self.pager.note_freed(number)?;
         let bytes = self.fresh_bytes(page);
         put_u32(bytes, 0, next)?;
         put_u32(bytes, LEAF_COUNT, 0)?;

@@ -117,6 +117,7 @@ impl Btree {
         self.change(|btree| {
             btree.store.set_header_word(FileHeader::meta_offset(slot), value)?;
             if matches!(slot, LARGEST_ROOT | INCREMENTAL_VACUUM) {
+                btree.vacuum_choice = None; // The later word counts.
                 btree.refresh_auto_vacuum()?;
             }
             Ok(())

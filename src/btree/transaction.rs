@@ -253,12 +253,13 @@ impl Btree {
         self.hold_page_one()
     }
 
-    /// Stores the choice between full and incremental vacuum that was made outside of a write
-    /// transaction.
+    /// Stores the choice between full and incremental vacuum that is not committed yet: it was made
+    /// outside of a write transaction, or what had stored it was undone.
     fn store_vacuum_choice(&mut self) -> Result<()> {
         let Some(choice) = self.vacuum_choice else { return Ok(()) };
         if self.store.header_word(FileHeader::LARGEST_ROOT)? != 0 {
             self.set_meta(7, u32::from(choice == AutoVacuum::Incremental))?;
+            self.vacuum_choice = Some(choice);
         }
         Ok(())
     }
@@ -608,7 +609,8 @@ impl Btree {
         let result = result.and_then(|()| self.create_database_if_empty());
         self.store.pager.release(mark);
         let resumed = self.resume_after_rollback();
-        let result = result.and(resumed);
+        // The choice is one of the connection, not of the savepoint.
+        let result = result.and(resumed).and_then(|()| self.store_vacuum_choice());
         let undone = |failed: &FailedChange| index.is_none_or(|index| index < failed.savepoints);
         if result.is_ok() && self.failed.as_ref().is_some_and(undone) {
             self.failed = None;

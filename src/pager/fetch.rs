@@ -31,12 +31,9 @@ impl<X: PageInfo> Pager<X> {
         self.cache.find(number.get()).is_some_and(|frame| self.cache.is_held(frame))
     }
 
-    /// Whether the page is pinned at all, although it was not freed in this transaction: whoever
-    /// has freed a page may still pin it for a while.
-    pub fn is_pinned_unfreed(&self, number: PageNumber) -> bool {
-        let frame = self.cache.find(number.get());
-        frame.is_some_and(|frame| self.cache.frame(frame).is_pinned())
-            && !self.transaction.freed.contains(number.get())
+    /// Whether the page is pinned, be it for the operation that is going on or beyond.
+    pub fn is_pinned(&self, number: PageNumber) -> bool {
+        self.cache.find(number.get()).is_some_and(|frame| self.cache.frame(frame).is_pinned())
     }
 
     /// Takes back one [`Pager::pin`].

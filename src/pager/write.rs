@@ -201,6 +201,19 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
+    /// `number` has become a page of the free list whose content matters, a trunk.
+    ///
+    /// # Errors
+    /// [`NoMemory`](crate::Error::NoMemory).
+    pub fn note_freed(&mut self, number: PageNumber) -> Result<()> {
+        self.transaction.freed.insert(number.get()).map(|_| ())
+    }
+
+    /// Whether the page became free in this transaction, at some time or other.
+    pub fn was_freed(&self, number: PageNumber) -> bool {
+        self.transaction.freed.contains(number.get())
+    }
+
     /// Writes what was gathered for the journal, so that the length of its file is exact.
     ///
     /// # Errors

@@ -249,3 +249,13 @@ fn random_damage_is_survived() {
         assert_eq!(db.stats().pinned, 1);
     }
 }
+
+/// tcl-8.4: no file leads to this line, so the texts are shown here.
+#[test]
+fn a_leak_of_pins_is_told() {
+    let mut report = Report { lines: Vec::new(), ours: Vec::new(), limit: 10 };
+    report.say_pins(3, 3);
+    assert_eq!(report.lines, [""; 0]);
+    report.say_pins(3, 5);
+    assert_eq!(report.lines, ["Outstanding page count goes from 3 to 5 during this analysis"]);
+}

@@ -226,3 +226,43 @@ fn a_page_in_use_is_not_allocated() {
     db.store.pager.release(mark);
     assert_eq!(db.first(cursor), Ok(false));
 }
+
+/// D286: nor is one that the operation itself works on, such as a sibling that is being balanced.
+#[test]
+fn a_page_that_is_being_worked_on_is_not_allocated() {
+    let mut db = database(1024, AutoVacuum::None);
+    assert_eq!([(); 3].map(|()| db.create_table(TABLE).unwrap()), [page(2), page(3), page(4)]);
+    db.drop_table(3).unwrap();
+    db.drop_table(4).unwrap();
+    // Page 4 is the leaf of trunk 3. It was freed just now, so its last user may still pin it.
+    let mark = db.store.pager.mark();
+    db.store.pager.fetch(page(4)).unwrap();
+    assert_eq!(db.store.allocate_page(None).map(|(number, _)| number), Ok(page(4)));
+    // Page 2, a root, was never freed.
+    poke(&mut db, 3, 4, &[0, 0, 0, 1, 0, 0, 0, 2]);
+    poke(&mut db, 1, FileHeader::FREELIST_COUNT, &[0, 0, 0, 2]);
+    db.store.pager.fetch(page(2)).unwrap();
+    assert!(is_corrupt(db.store.allocate_page(None)));
+    db.store.pager.release(mark);
+}
+
+/// A page that a cursor holds is given out again if the same transaction has freed it: a delete
+/// that merges leaves frees one of the cursor's path and may have to split the page above.
+#[test]
+fn a_page_freed_under_a_cursor_is_allocated_again() {
+    for becomes_trunk in [true, false] {
+        let mut db = database(1024, AutoVacuum::None);
+        assert_eq!(allocate(&mut db, 3), [2, 3, 4]);
+        if !becomes_trunk {
+            free(&mut db, 3).unwrap();
+        }
+        let mark = db.store.pager.mark();
+        let held = db.store.pager.fetch(page(4)).unwrap();
+        db.store.pager.pin(held);
+        db.store.free_page(page(4), Some(held)).unwrap();
+        let again = db.store.allocate_page(Some(page(4))).map(|(number, _)| number);
+        assert_eq!(again, Ok(page(4)), "{becomes_trunk}");
+        db.store.pager.unpin(held);
+        db.store.pager.release(mark);
+    }
+}
