@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::super::super::{LockLevel, OpenRequest, SyncKind};
 use crate::error::{Error, IoCall, Result};
+
+/// How soon a call in hand notices that its delay has changed.
+const STALL_SLICE: Duration = Duration::from_millis(2);
 
 /// The kinds of call that can be counted, logged and made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -289,7 +292,7 @@ impl FaultKnobs {
         }
     }
 
-    /// Makes each call of `kind` take `milliseconds` longer; 0 ends it.
+    /// Makes each call of `kind` take `milliseconds` longer; 0 ends it, also for those in hand.
     pub fn stall(&self, kind: OpKind, milliseconds: u32) {
         if let Some(stall) = self.stalls.get(kind as usize) {
             stall.store(milliseconds, Relaxed);
@@ -373,9 +376,19 @@ impl FaultKnobs {
 
     fn delay(&self, kind: OpKind) {
         let of = |kind: OpKind| self.stalls.get(kind as usize).map_or(0, |ms| ms.load(Relaxed));
-        let milliseconds = u64::from(of(kind)) + u64::from(of(OpKind::Any));
-        if milliseconds > 0 {
-            thread::sleep(Duration::from_millis(milliseconds));
+        let wanted = || Duration::from_millis(u64::from(of(kind)) + u64::from(of(OpKind::Any)));
+        if wanted().is_zero() {
+            return;
+        }
+        // In slices and without a lock, which a forked child could not get: a delay that is taken
+        // back ends for the call in hand too, so that a test can keep it there as long as it likes.
+        let began = Instant::now();
+        loop {
+            let rest = wanted().saturating_sub(began.elapsed());
+            if rest.is_zero() {
+                return;
+            }
+            thread::sleep(rest.min(STALL_SLICE));
         }
     }
 

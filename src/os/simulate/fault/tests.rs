@@ -247,6 +247,21 @@ fn stalled_calls_take_their_time() {
     knobs.clear_plans();
 }
 
+/// A delay that is taken back ends for the call in hand as well.
+#[test]
+fn a_stall_that_is_taken_back_lets_go() {
+    let (vfs, knobs) = disk();
+    knobs.stall(OpKind::Exists, 60_000);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| vfs.exists(Path::new("/t")));
+        while knobs.calls(OpKind::Exists) == 0 {
+            std::thread::yield_now();
+        }
+        knobs.stall(OpKind::Exists, 0);
+        assert_eq!(call.join().unwrap(), Ok(false));
+    });
+}
+
 const DEATH_VARIABLE: &str = "TCLBTREE_TEST_DEATH";
 
 // D152: what was called before is there, the deadly call and all behind it are not. The process
