@@ -61,6 +61,9 @@ impl<X: PageInfo> Pager<X> {
         self.protect_originals()?;
         self.write_dirty_pages()?;
         self.extend_file().map_err(|error| self.latch_if_serious(error))?;
+        if self.header_ignored {
+            self.cut_bare_file().map_err(|error| self.latch_if_serious(error))?;
+        }
         let synced = if sync { self.sync() } else { Ok(()) };
         // All is written, whether or not it is synced: an error of that stays until the rollback.
         // One that does not stay lets the whole be tried again.
@@ -117,6 +120,16 @@ impl<X: PageInfo> Pager<X> {
         let bytes = self.bytes_mut(page);
         let counter = u32_at(bytes, FileHeader::CHANGE_COUNTER)?.wrapping_add(1);
         put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)
+    }
+
+    /// Cuts a file whose length alone says how many pages it has. What is cut off is in the
+    /// journal, so a commit that does not become final can be undone.
+    fn cut_bare_file(&mut self) -> Result<()> {
+        if self.storage != Storage::Memory && self.shrinks_file() {
+            self.file.truncate(self.final_size())?;
+            self.file_pages = self.image;
+        }
+        Ok(())
     }
 
     fn name_super_journal(&mut self, path: &Path) -> Result<()> {
@@ -197,7 +210,8 @@ impl<X: PageInfo> Pager<X> {
             self.leave_journal_behind().map_err(|_| self.latch(error))?;
         }
         let durable = self.sync_journal_directory(changed);
-        // The commit point is behind us. A file that stays too long is legal; one that was cut
+        // The commit point is behind us. A file that stays too long is legal, its header says
+        // how much of it counts (a file without was cut in phase one); one that was cut
         // while its journal can still come back with a power loss is not: the journal lacks what
         // was cut off.
         if self.shrinks_file()

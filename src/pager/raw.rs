@@ -346,6 +346,7 @@ impl RawPager {
         let is_final = self.is_memory() && !self.pager.is_writing();
         let statement_wanted = self.statement_wanted;
         self.begin()?;
+        self.save_from(pages.saturating_add(1))?;
         self.pager.truncate_image(pages);
         self.check_error()?;
         let flushed = self.pager.flush_journal_buffer();
@@ -355,6 +356,30 @@ impl RawPager {
             self.statement_wanted = statement_wanted;
         }
         Ok(())
+    }
+
+    /// Journals the pages of the file from `first` on, which are about to be cut off: this file
+    /// has no page count but its length, so it is cut before the transaction is final (P15).
+    fn save_from(&mut self, first: u32) -> Result<()> {
+        if self.is_memory() {
+            return Ok(());
+        }
+        let (hits, misses) = (self.pager.counters.hits, self.pager.counters.misses);
+        let last = self.pager.transaction.original_pages.min(self.pager.image);
+        let mut result = Ok(());
+        for number in first..=last {
+            let number = PageNumber::new(number).filter(|_| !self.pager.lock_page.is(number));
+            let Some(number) = number else { continue };
+            let mark = self.pager.mark();
+            result = self.pager.fetch(number).and_then(|p| self.pager.save_original(p.frame));
+            self.pager.release(mark);
+            if result.is_err() {
+                break;
+            }
+        }
+        // Requests are counted, not precautions.
+        (self.pager.counters.hits, self.pager.counters.misses) = (hits, misses);
+        result
     }
 
     /// The counters. The size includes the lock page as soon as the page before it was added.
