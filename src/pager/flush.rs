@@ -84,7 +84,8 @@ impl<X: PageInfo> Pager<X> {
         let nonce = self.next_nonce();
         match &mut self.transaction.journal {
             Some(journal) if journal.wants_segment() && journal.has_room_for_segment() => {
-                journal.begin_segment(nonce)
+                journal.begin_segment(nonce)?;
+                journal.flush()
             }
             _ => Ok(()),
         }
