@@ -120,7 +120,7 @@ proc bench::run_ours {} {
     }
     set length 0
     row ours scan $n {
-        for {btree_first $c} {![btree_eof $c]} {btree_next $c} {
+        for {set end [btree_first $c]} {!$end} {set end [btree_next $c]} {
             incr length [btree_key $c]
             incr length [string length [btree_data $c]]
         }

@@ -11,6 +11,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::error::{Error, Result};
 
+mod pages;
+mod prefetch;
+
+pub(crate) use pages::{PageBuffer, PagePool};
+pub(crate) use prefetch::prefetch;
+
 /// Counts down to the failure: 0 is never, 1 is the next allocation.
 static COUNTDOWN: AtomicI64 = AtomicI64::new(0);
 /// How many allocations fail from then on.

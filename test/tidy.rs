@@ -24,7 +24,7 @@ const COLUMNS: usize = 100;
 /// Which layers a layer may name, besides itself, and which outside crates.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("error", &[], &["thiserror"]),
-    ("memory", &["error"], &[]),
+    ("memory", &["error"], &["libc"]),
     ("format", &["error"], &[]),
     ("os", &["error", "memory", "format"], &["libc", "parking_lot"]),
     ("pager", &["error", "memory", "format", "os"], &[]),
@@ -42,6 +42,8 @@ const MAY_USE_FILES: &[&str] = &["src/tcl/commands/os.rs", "src/tcl/commands/os/
 
 /// Files with `unsafe`.
 const UNSAFE: &[&str] = &[
+    "src/memory/pages.rs",
+    "src/memory/prefetch.rs",
     "src/os/unix/sys.rs",
     "src/tcl/sys.rs",
     "src/tcl/interp.rs",

@@ -26,6 +26,7 @@ pub(crate) const LEAF_COUNT: usize = 4;
 pub(crate) const LEAVES: usize = 8;
 
 const BROKEN: Error = Error::corrupt("free list contradicts itself");
+const IN_USE: Error = Error::corrupt("page is in use and free");
 
 impl PageFormat {
     /// Leaves for which a trunk has room; more is a damaged trunk.
@@ -240,20 +241,28 @@ impl Store {
                 self.open_fresh(number)
             }
             Taken::Trunk(number, page) => {
-                self.check_unused(number)?;
+                // Taking it has pinned it, so this tells only whether somebody else holds it.
+                self.check_not_held(number)?;
                 self.fresh_bytes(page);
                 Ok((number, page))
             }
         }
     }
 
-    /// A page of the free list that a cursor stands on, or that is page 1, is used twice: what is
-    /// written to it would appear under the cursor.
-    fn check_unused(&self, number: PageNumber) -> Result<()> {
+    fn check_not_held(&self, number: PageNumber) -> Result<()> {
         if self.pager.is_held(number) {
-            return Err(Error::corrupt("page is in use and free").on_page(number.get()));
+            return Err(IN_USE.on_page(number.get()));
         }
         Ok(())
+    }
+
+    /// A page of the free list that is page 1, or that a cursor or the operation itself works with,
+    /// is used twice: what is written to it would appear there too.
+    fn check_unused(&self, number: PageNumber) -> Result<()> {
+        if self.pager.is_pinned_unfreed(number) {
+            return Err(IN_USE.on_page(number.get()));
+        }
+        self.check_not_held(number)
     }
 
     /// Page `number`, whose content does not matter, for writing.

@@ -189,6 +189,14 @@ impl Store {
         Ok(page)
     }
 
+    /// The page `number` if it is in the cache, not pinned: its facts and where its cells are will
+    /// be asked for soon.
+    pub(crate) fn prefetch_node(&self, number: u32) -> Option<PageRef> {
+        let page = self.pager.cached(PageNumber::new(number)?)?;
+        self.node(page).prefetch_pointers();
+        Some(page)
+    }
+
     /// The node on a page that [`Store::fetch_node`] handed out.
     #[inline]
     pub(crate) fn node(&self, page: PageRef) -> Node<'_> {

@@ -18,14 +18,15 @@ use super::page::PageInfo;
 use super::page_set::filled;
 use crate::error::{Error, Result};
 use crate::format::PageSize;
-use crate::memory;
+use crate::memory::{self, PageBuffer, PagePool};
 
 /// No frame, no position.
 const NONE: u32 = u32::MAX;
 
 /// One cached page.
 pub(super) struct Frame<X> {
-    bytes: Box<[u8]>,
+    /// The bytes of the page; `None` while their memory is given back.
+    bytes: Option<PageBuffer>,
     /// What the layer above keeps beside the page.
     pub(super) info: X,
     /// The page's number; 0 while the frame is free.
@@ -70,7 +71,9 @@ pub(super) struct Cache<X> {
     queue: BinaryHeap<Reverse<(u64, u32)>>,
     dirty: Vec<u32>,
     free: Vec<u32>,
-    page_size: usize,
+    pool: PagePool,
+    /// Pages that are expected, see [`Cache::set_expected`].
+    expected: usize,
 }
 
 impl<X: PageInfo> Cache<X> {
@@ -85,8 +88,14 @@ impl<X: PageInfo> Cache<X> {
             queue: BinaryHeap::new(),
             dirty: Vec::new(),
             free: Vec::new(),
-            page_size: page_size.bytes(),
+            pool: PagePool::new(page_size.bytes()),
+            expected: 0,
         }
+    }
+
+    /// Memory is set aside for about so many pages in all, when there come to be so many.
+    pub(super) fn set_expected(&mut self, pages: u32) {
+        self.expected = pages as usize;
     }
 
     /// The frame of page `number`.
@@ -111,20 +120,22 @@ impl<X: PageInfo> Cache<X> {
     #[inline]
     pub(super) fn parts(&self, frame: u32) -> (&[u8], &X) {
         let frame = &self.frames[frame as usize];
-        (&frame.bytes, &frame.info)
+        (frame.bytes.as_deref().unwrap_or_default(), &frame.info)
     }
 
     /// Bytes and information of a frame, for changing.
     #[inline]
     pub(super) fn parts_mut(&mut self, frame: u32) -> (&mut [u8], &mut X) {
         let frame = &mut self.frames[frame as usize];
-        (&mut frame.bytes, &mut frame.info)
+        (frame.bytes.as_deref_mut().unwrap_or_default(), &mut frame.info)
     }
 
     /// Copies the bytes of one frame over those of another.
     pub(super) fn copy(&mut self, from: u32, to: u32) {
         if let Ok([from, to]) = self.frames.get_disjoint_mut([from as usize, to as usize]) {
-            to.bytes.copy_from_slice(&from.bytes);
+            if let (Some(from), Some(to)) = (&from.bytes, &mut to.bytes) {
+                to.copy_from_slice(from);
+            }
             to.info.reset();
         }
     }
@@ -242,9 +253,9 @@ impl<X: PageInfo> Cache<X> {
             Some(index) => index,
             None => self.make_frame()?,
         };
-        if self.frames[index as usize].bytes.is_empty() {
-            match self.make_buffer() {
-                Ok(bytes) => self.frames[index as usize].bytes = bytes,
+        if self.frames[index as usize].bytes.is_none() {
+            match self.pool.take(self.expected) {
+                Ok(bytes) => self.frames[index as usize].bytes = Some(bytes),
                 Err(error) => {
                     self.free.push(index);
                     return Err(error);
@@ -268,9 +279,9 @@ impl<X: PageInfo> Cache<X> {
         reserve_total(&mut self.free, index + 1)?;
         let missing = index + 1 - self.queue.len();
         memory::reserve(&mut self.queue, missing)?;
-        let bytes = self.make_buffer()?;
+        let bytes = self.pool.take(self.expected)?;
         self.frames.push(Frame {
-            bytes,
+            bytes: Some(bytes),
             info: X::default(),
             number: 0,
             pins: 0,
@@ -286,20 +297,13 @@ impl<X: PageInfo> Cache<X> {
         u32::try_from(index).map_err(|_| Error::NoMemory)
     }
 
-    fn make_buffer(&self) -> Result<Box<[u8]>> {
-        let mut bytes = Vec::new();
-        memory::reserve_exact(&mut bytes, self.page_size)?;
-        bytes.resize(self.page_size, 0);
-        Ok(bytes.into_boxed_slice())
-    }
-
     /// Gives memory of free frames, and then of the pages that are clean and unpinned, back to the
     /// system until `wanted` bytes or more were freed. Returns how many were.
     pub(super) fn give_back(&mut self, wanted: u64) -> u64 {
         let mut freed = 0;
         for at in 0..self.free.len() {
             if freed >= wanted {
-                return freed;
+                break;
             }
             freed += self.drop_buffer(self.free[at]);
         }
@@ -308,12 +312,15 @@ impl<X: PageInfo> Cache<X> {
             self.remove(frame);
             freed += self.drop_buffer(frame);
         }
+        self.pool.trim();
         freed
     }
 
     fn drop_buffer(&mut self, frame: u32) -> u64 {
-        let bytes = std::mem::take(&mut self.frames[frame as usize].bytes);
-        bytes.len() as u64
+        let Some(bytes) = self.frames[frame as usize].bytes.take() else { return 0 };
+        let size = bytes.len() as u64;
+        self.pool.give_back(bytes);
+        size
     }
 
     /// Throws an unpinned page out of the cache, whatever its content.

@@ -31,6 +31,14 @@ impl<X: PageInfo> Pager<X> {
         self.cache.find(number.get()).is_some_and(|frame| self.cache.is_held(frame))
     }
 
+    /// Whether the page is pinned at all, although it was not freed in this transaction: whoever
+    /// has freed a page may still pin it for a while.
+    pub fn is_pinned_unfreed(&self, number: PageNumber) -> bool {
+        let frame = self.cache.find(number.get());
+        frame.is_some_and(|frame| self.cache.frame(frame).is_pinned())
+            && !self.transaction.freed.contains(number.get())
+    }
+
     /// Takes back one [`Pager::pin`].
     #[inline]
     pub fn unpin(&mut self, page: PageRef) {
@@ -153,6 +161,13 @@ impl<X: PageInfo> Pager<X> {
         Ok(Some(&self.scratch))
     }
 
+    /// The page `number` if it is in the cache, not pinned: good for hints only, since another page
+    /// may take its place at any call.
+    #[inline]
+    pub fn cached(&self, number: PageNumber) -> Option<PageRef> {
+        self.cache.find(number.get()).map(|frame| PageRef { frame })
+    }
+
     /// The page `number` if it is in the cache, with a transient pin.
     pub fn lookup(&mut self, number: PageNumber) -> Option<PageRef> {
         if !self.gate {
@@ -226,9 +241,11 @@ impl<X: PageInfo> Pager<X> {
     fn make_room(&mut self) -> Result<()> {
         // A database in memory has nowhere else to keep its pages.
         if self.storage == Storage::Memory {
+            self.cache.set_expected(u32::MAX);
             return Ok(());
         }
         let limit = self.cache_limit();
+        self.cache.set_expected(limit);
         while self.cache.len() >= limit {
             match self.cache.oldest_clean() {
                 Some(frame) => self.cache.remove(frame),

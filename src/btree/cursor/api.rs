@@ -224,18 +224,20 @@ impl Btree {
     ///
     /// # Errors
     /// [`Abort`](Error::Abort) if the cursor was open over a rollback.
-    pub fn has_integer_keys(&mut self, cursor: CursorId) -> Result<bool> {
-        self.move_cursor(cursor, |cursor, store| match cursor.position {
+    #[inline]
+    pub fn has_integer_keys(&self, cursor: CursorId) -> Result<bool> {
+        let cursor = self.cursors.get(cursor)?;
+        match cursor.position {
             Position::Fault(error) => Err(error),
-            _ => Ok(cursor.kind(store)?.has_integer_keys()),
-        })
+            _ => Ok(cursor.kind(&self.store)?.has_integer_keys()),
+        }
     }
 
     /// Whether the keys of the tree are records to this cursor.
     ///
     /// # Errors
     /// As [`Btree::has_integer_keys`].
-    pub fn has_records(&mut self, cursor: CursorId) -> Result<bool> {
+    pub fn has_records(&self, cursor: CursorId) -> Result<bool> {
         self.has_integer_keys(cursor)?;
         Ok(self.cursors.get(cursor)?.has_records())
     }
@@ -294,6 +296,13 @@ impl Btree {
             Some(entry) => Ok(Some(entry)),
             None => cursor.local_entry(store),
         }
+    }
+
+    /// Key and data of the entry, if the cursor is on a row of the usual sort: on the leaf of a
+    /// table, all of it. `None` says nothing; the other functions know.
+    #[inline]
+    pub(crate) fn usual_row(&self, cursor: CursorId) -> Option<(i64, &[u8])> {
+        self.cursors.get(cursor).ok()?.usual_row(&self.store)
     }
 
     /// The key of a byte-string tree.

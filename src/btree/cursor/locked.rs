@@ -17,6 +17,10 @@ use super::{Cursor, CursorId, Position};
 use crate::error::Result;
 use crate::pager::PageRef;
 
+/// How many entries ahead of a scan memory is asked for: it arrives in the time of three steps or
+/// so.
+const PREFETCH_STEPS: usize = 4;
+
 impl Btree {
     /// The cursor, to be used many times: steps along a leaf then touch nothing but an index.
     /// What it does is what the functions of the same names do with a [`CursorId`].
@@ -48,9 +52,17 @@ impl Btree {
     pub fn lock_cursor(&mut self, cursor: CursorId) -> Result<LockedCursor<'_>> {
         let cursor = self.cursors.get_mut(cursor)?;
         let store = &mut self.store;
-        let entry = QuickEntry::UNKNOWN;
-        let mut locked =
-            LockedCursor { cursor, store, page: None, index: 0, cells: 0, entry, rows: false };
+        let (entry, ahead) = (QuickEntry::UNKNOWN, None);
+        let mut locked = LockedCursor {
+            cursor,
+            store,
+            page: None,
+            index: 0,
+            cells: 0,
+            entry,
+            rows: false,
+            ahead,
+        };
         locked.look();
         Ok(locked)
     }
@@ -66,6 +78,9 @@ pub struct LockedCursor<'a> {
     cells: usize,
     entry: QuickEntry,
     rows: bool,
+    /// The leaf that a scan comes to behind this one, if it is in the cache. Not pinned: good for
+    /// prefetching only, where another page in its frame does no harm.
+    ahead: Option<PageRef>,
 }
 
 impl Drop for LockedCursor<'_> {
@@ -137,6 +152,7 @@ impl LockedCursor<'_> {
         if self.index + 1 < self.cells {
             self.index += 1;
             self.entry = QuickEntry::UNKNOWN;
+            self.prefetch_forward();
             return Ok(true);
         }
         self.next_slowly()
@@ -144,7 +160,46 @@ impl LockedCursor<'_> {
 
     #[inline(never)]
     fn next_slowly(&mut self) -> Result<bool> {
-        self.work(Cursor::next_slowly)
+        let result = self.work(Cursor::next_slowly);
+        self.look_ahead(1);
+        result
+    }
+
+    /// Asks for the memory of the entry some steps ahead.
+    #[inline(always)]
+    fn prefetch_forward(&mut self) {
+        let index = self.index + PREFETCH_STEPS;
+        if index < self.cells {
+            if let Some(page) = self.page {
+                self.store.node(page).prefetch_cell(index);
+            }
+        } else if let Some(ahead) = self.ahead {
+            self.store.node(ahead).prefetch_cell(index - self.cells);
+        }
+    }
+
+    /// The same for a scan backwards.
+    #[inline(always)]
+    fn prefetch_backward(&mut self) {
+        if let Some(index) = self.index.checked_sub(PREFETCH_STEPS) {
+            if let Some(page) = self.page {
+                self.store.node(page).prefetch_cell(index);
+            }
+        } else if let Some(ahead) = self.ahead {
+            let node = self.store.node(ahead);
+            node.prefetch_cell((node.cell_count() + self.index).wrapping_sub(PREFETCH_STEPS));
+        }
+    }
+
+    /// Finds the leaf beside this one, `step` children on in the parent, and asks for the memory
+    /// that says where its cells are.
+    fn look_ahead(&mut self, step: isize) {
+        self.ahead = None;
+        let [.., parent, _] = self.cursor.path.as_slice() else { return };
+        let Some(index) = parent.index.checked_add_signed(step) else { return };
+        if let Ok(child) = self.store.node(parent.page).child(index) {
+            self.ahead = self.store.prefetch_node(child);
+        }
     }
 
     /// As [`Btree::previous`].
@@ -156,6 +211,7 @@ impl LockedCursor<'_> {
         if self.index > 0 {
             self.index -= 1;
             self.entry = QuickEntry::UNKNOWN;
+            self.prefetch_backward();
             return Ok(true);
         }
         self.previous_slowly()
@@ -163,7 +219,9 @@ impl LockedCursor<'_> {
 
     #[inline(never)]
     fn previous_slowly(&mut self) -> Result<bool> {
-        self.work(Cursor::previous_slowly)
+        let result = self.work(Cursor::previous_slowly);
+        self.look_ahead(-1);
+        result
     }
 
     /// As [`Btree::seek`].
@@ -180,6 +238,16 @@ impl LockedCursor<'_> {
 
     #[inline(never)]
     fn seek_slowly(&mut self, key: Key<'_>) -> Result<Ordering> {
+        if let Key::Integer(wanted) = key
+            && self.rows
+            && self.index + 1 == self.cells
+            && self.knows_entry()
+            && self.entry.key.checked_add(1) == Some(wanted)
+            && self.next_slowly()?
+            && self.is_step_to(wanted)
+        {
+            return Ok(Ordering::Equal); // The first of the next leaf.
+        }
         match key {
             Key::Integer(_) if self.rows => self.work(|cursor, store| cursor.seek_anew(store, key)),
             _ => self.work(|cursor, store| cursor.seek(store, key)),
@@ -201,6 +269,7 @@ impl LockedCursor<'_> {
             Some(next) if next.key == wanted => {
                 self.index += 1;
                 self.entry = next;
+                self.prefetch_forward();
                 true
             }
             _ => false,

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
 
-use super::super::node::Cell;
+use super::super::node::{Cell, NodeKind};
 use super::super::store::Store;
 use super::{Cursor, Position};
 
@@ -71,6 +71,13 @@ impl Cursor {
             }
             _ => None,
         }
+    }
+
+    /// See [`Btree::usual_row`](crate::btree::Btree).
+    #[inline]
+    pub(super) fn usual_row<'s>(&self, store: &'s Store) -> Option<(i64, &'s [u8])> {
+        let kind = store.node(self.path.last()?.page).kind();
+        if kind == NodeKind::TABLE_LEAF { self.quick_entry(store) } else { None }
     }
 
     /// The integer key of the entry; 0 on no entry, and in byte-string trees.

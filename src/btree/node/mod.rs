@@ -33,6 +33,7 @@
 use crate::error::{Error, Result};
 use crate::format::bytes::{u8_at, u16_at, u32_at};
 use crate::format::{HEADER_SIZE, PageNumber};
+use crate::memory::prefetch;
 use crate::pager::PageInfo;
 
 use super::store::PageFormat;
@@ -75,6 +76,9 @@ pub(crate) struct NodeInfo {
     /// Searches of this node since it has no heads.
     searches: u16,
 }
+
+/// Bytes on a line of the processor's caches.
+const LINE: usize = 64;
 
 /// Length of [`NodeInfo::notes`].
 pub(crate) const NODE_NOTES: usize = 16;
@@ -235,9 +239,10 @@ impl<'a> Node<'a> {
 
     /// Whether the page still says what it was found to be when it became ready. It does; but
     /// asking fetches the line of memory with header and cell pointers, which is wanted soon,
-    /// while heads are being searched.
+    /// while heads are being searched. So is the line behind it, with the other pointers.
     #[inline]
     pub(crate) fn is_as_described(&self) -> bool {
+        prefetch(self.bytes.get(LINE..).unwrap_or_default());
         self.bytes.get(self.info.header()) == Some(&self.info.kind.byte())
     }
 
@@ -277,6 +282,27 @@ impl<'a> Node<'a> {
             return Err(Error::corrupt("no such cell on the page"));
         }
         Ok(usize::from(u16_at(self.bytes, self.info.pointer_position(index))?))
+    }
+
+    /// Asks for the memory in which header and cell pointers are.
+    #[inline]
+    pub(crate) fn prefetch_pointers(&self) {
+        prefetch(self.bytes);
+        prefetch(self.bytes.get(LINE..).unwrap_or_default());
+    }
+
+    /// Asks for the memory in which cell `index` of the body begins, if there is one.
+    #[inline(always)]
+    pub(crate) fn prefetch_cell(&self, index: usize) {
+        if index >= self.cell_count() {
+            return;
+        }
+        let pointer = self.info.pointer_position(index);
+        if let Some(&[high, low]) = self.bytes.get(pointer..).and_then(<[u8]>::first_chunk) {
+            let at = usize::from(u16::from_be_bytes([high, low]));
+            prefetch(self.bytes.get(at..).unwrap_or_default());
+            prefetch(self.bytes.get(at + LINE..).unwrap_or_default());
+        }
     }
 
     /// Cell `index` of the body, decoded.

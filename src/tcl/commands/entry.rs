@@ -155,6 +155,11 @@ pub(super) fn key(call: &mut Call<'_>) -> Outcome {
     let count = call.optional_int(2)?;
     let offset = call.optional_int(3)?;
     let mut database = cursor.enter()?;
+    if count.is_none()
+        && let Some((key, _)) = database.usual_row(cursor.id)
+    {
+        return Ok((key as u64).into());
+    }
     if database.has_integer_keys(cursor.id)? {
         if count.is_some() {
             return Err(Error::Misuse("an integer key has no parts").into());
@@ -177,6 +182,9 @@ pub(super) fn data(call: &mut Call<'_>) -> Outcome {
     let offset = call.optional_int(3)?;
     let mut database = cursor.enter()?;
     let Some(count) = count else {
+        if let Some((_, data)) = database.usual_row(cursor.id) {
+            return Ok(Obj::bytes(data)?.into());
+        }
         check_on_entry(&mut database, cursor.id)?;
         return Part::Data.whole(&mut database, cursor.id);
     };
