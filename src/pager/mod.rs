@@ -80,6 +80,7 @@ use std::sync::Arc;
 
 use self::begin::{KeptJournal, Transaction};
 use self::cache::Cache;
+use self::flush::Victim;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
@@ -245,6 +246,7 @@ pub struct Pager<X: PageInfo> {
     /// Room for one page and for a list of pages to write, kept between calls.
     scratch: Vec<u8>,
     order: Vec<(u32, u32)>,
+    victims: Vec<Victim>,
     journal_buffer: Vec<u8>,
 }
 
@@ -325,6 +327,7 @@ impl<X: PageInfo> Pager<X> {
             discard: None,
             scratch: Vec::new(),
             order: Vec::new(),
+            victims: Vec::new(),
             journal_buffer: Vec::new(),
         })
     }

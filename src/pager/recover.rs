@@ -129,6 +129,7 @@ impl<X: PageInfo> Pager<X> {
         if stamp_of(&header) == self.stamp {
             return Ok(same_length);
         }
+        self.shape_known = false; // P7
         self.note_replaced();
         self.discard_cache()?;
         Ok(false)
