@@ -36,6 +36,11 @@ pub(super) trait SystemLocks {
     fn acquire_pending(&self) -> Result<()>;
     /// `Shared` or `Pending` → `Exclusive`. On an error nothing has changed.
     fn acquire_exclusive(&self) -> Result<()>;
+    /// `Reserved` → `Exclusive` in one step, where the system has one. `false`: it has none, or
+    /// somebody is in the way, and nothing has changed; the way leads over `Pending` then.
+    fn leaps_to_exclusive(&self) -> bool {
+        false
+    }
     /// `Pending` or `Exclusive`, however it was reached, → `Reserved`.
     fn release_to_reserved(&self) -> Result<()>;
     /// Anything above → `Shared`.
@@ -147,7 +152,9 @@ impl LockState {
         held: &mut LockLevel,
         system: &impl SystemLocks,
     ) -> Result<()> {
-        if *held == LockLevel::Reserved {
+        let leapt =
+            *held == LockLevel::Reserved && self.holders == 1 && system.leaps_to_exclusive();
+        if *held == LockLevel::Reserved && !leapt {
             system.acquire_pending()?;
             *held = LockLevel::Pending;
             self.strongest = LockLevel::Pending;
@@ -155,7 +162,9 @@ impl LockState {
         if self.holders > 1 {
             return Err(Error::Busy);
         }
-        system.acquire_exclusive()?;
+        if !leapt {
+            system.acquire_exclusive()?;
+        }
         *held = LockLevel::Exclusive;
         self.strongest = LockLevel::Exclusive;
         Ok(())

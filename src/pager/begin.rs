@@ -60,6 +60,8 @@ pub(super) struct Transaction {
 pub(super) struct KeptJournal {
     pub(super) file: Box<dyn File>,
     pub(super) name_durable: bool,
+    /// It was left with a length of zero.
+    pub(super) is_cut: bool,
     /// The lock of its commit was kept, so that nobody can have deleted the file.
     pub(super) is_locked: bool,
 }
@@ -165,7 +167,7 @@ impl<X: PageInfo> Pager<X> {
         let sector = i64::from(self.sector_size());
         let has_room = self.journal_limit < 0 || self.journal_limit >= sector;
         if open_journal && has_room && self.keeps_journal_file() {
-            self.open_journal()?;
+            self.open_journal(true)?;
         }
         if self.count_trusted && self.image > 0 {
             self.repair_page_count()?;
@@ -214,9 +216,9 @@ impl<X: PageInfo> Pager<X> {
             && (self.is_file() || self.materialised || self.header_ignored)
     }
 
-    /// Opens the journal of this transaction and writes its header. If that fails the journal
-    /// does not exist, or is void.
-    pub(super) fn open_journal(&mut self) -> Result<()> {
+    /// Opens the journal of this transaction. Its header is written now, or with the first records.
+    /// If that fails the journal does not exist, or is void.
+    pub(super) fn open_journal(&mut self, write_header: bool) -> Result<()> {
         let in_file = self.keeps_journal_file();
         let limit = u64::try_from(self.journal_limit).ok().filter(|_| in_file && self.is_file());
         let device = self.file.device();
@@ -255,7 +257,14 @@ impl<X: PageInfo> Pager<X> {
         }
         let buffer = std::mem::take(&mut self.journal_buffer);
         let nonce = self.next_nonce();
-        match Journal::start(file, setup, nonce, buffer) {
+        let mut started = Journal::start(file, setup, nonce, buffer);
+        if let Ok(journal) = &mut started
+            && write_header
+            && let Err(error) = journal.flush()
+        {
+            started = Err(error);
+        }
+        match started {
             Ok(journal) => self.transaction.journal = Some(journal),
             Err(error) => {
                 if let (true, Some(path)) = (in_file, &self.journal_path) {

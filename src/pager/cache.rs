@@ -1,18 +1,18 @@
 //! The page cache: lookup, pins, the dirty list, and whom to recycle. Knows no files.
 //!
 //! A hit touches the page table and one frame and nothing else: recency is a stamp in the frame,
-//! written when its last pin goes. The queue of candidates for recycling is a heap of stamps that
-//! is put right only when a candidate is wanted, so recycling is exactly least recently used.
+//! written when its last pin goes. When a page to recycle is wanted, all frames are looked at once
+//! and the oldest of them listed, enough for many recyclings; what is used again until its turn
+//! comes has another stamp then. So recycling is exactly least recently used.
 //!
 //! Invariants:
 //! - C1. A number other than 0 in a frame and the entry of the page table for it name each other.
-//! - C2. Every frame that is in use, unpinned and clean has one entry in the queue, with a stamp
-//!   not later than its own. Other frames have one or none.
-//! - C3. Queue, dirty list and free list have room for all frames, so only making a frame, a chunk
-//!   of the table or a pin can fail.
+//! - C2. While there are candidates, every frame that is in use, unpinned and clean is one of them
+//!   with its present stamp, or its stamp is later than theirs.
+//! - C3. Candidates, dirty list and free list have room for all frames, so only making a frame, a
+//!   chunk of the table or a pin can fail.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use super::page::PageInfo;
 use super::page_set::filled;
@@ -22,6 +22,11 @@ use crate::memory::{self, PageBuffer, PagePool};
 
 /// No frame, no position.
 const NONE: u32 = u32::MAX;
+
+/// One in so many pages that could be recycled is listed at a time.
+const CANDIDATE_SHARE: usize = 8;
+/// A cache in which fewer than one in so many pages is clean is mostly dirty.
+const CLEAN_SHARE: usize = 32;
 
 /// One cached page.
 pub(super) struct Frame<X> {
@@ -37,7 +42,6 @@ pub(super) struct Frame<X> {
     released: u64,
     created: u64,
     dirty_at: u32,
-    queued: bool,
     /// The page must not be written before the journal was synced.
     pub(super) needs_sync: bool,
     /// The page became a free leaf: its content need not be written.
@@ -68,7 +72,8 @@ pub(super) struct Cache<X> {
     pinned: u32,
     in_use: u32,
     clock: u64,
-    queue: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Stamps and frames of pages to recycle, the oldest last (C2).
+    candidates: Vec<(u64, u32)>,
     dirty: Vec<u32>,
     free: Vec<u32>,
     pool: PagePool,
@@ -85,7 +90,7 @@ impl<X: PageInfo> Cache<X> {
             pinned: 0,
             in_use: 0,
             clock: 0,
-            queue: BinaryHeap::new(),
+            candidates: Vec::new(),
             dirty: Vec::new(),
             free: Vec::new(),
             pool: PagePool::new(page_size.bytes()),
@@ -225,18 +230,7 @@ impl<X: PageInfo> Cache<X> {
             self.pinned -= 1;
             self.clock += 1;
             frame.released = self.clock;
-            if !frame.queued && frame.dirty_at == NONE {
-                self.enqueue(index);
-            }
         }
-    }
-
-    /// Makes an unpinned page a candidate for recycling (C2).
-    #[cold]
-    fn enqueue(&mut self, index: u32) {
-        let frame = &mut self.frames[index as usize];
-        frame.queued = true;
-        self.queue.push(Reverse((frame.released, index)));
     }
 }
 
@@ -277,8 +271,8 @@ impl<X: PageInfo> Cache<X> {
         memory::reserve(&mut self.frames, 1)?;
         reserve_total(&mut self.dirty, index + 1)?;
         reserve_total(&mut self.free, index + 1)?;
-        let missing = index + 1 - self.queue.len();
-        memory::reserve(&mut self.queue, missing)?;
+        let missing = index + 1 - self.candidates.len();
+        memory::reserve(&mut self.candidates, missing)?;
         let bytes = self.pool.take(self.expected)?;
         self.frames.push(Frame {
             bytes: Some(bytes),
@@ -289,7 +283,6 @@ impl<X: PageInfo> Cache<X> {
             released: 0,
             created: 0,
             dirty_at: NONE,
-            queued: false,
             needs_sync: false,
             forgotten: false,
             hollow: false,
@@ -339,23 +332,42 @@ impl<X: PageInfo> Cache<X> {
         self.in_use -= 1;
     }
 
-    /// Takes the least recently used page that is clean and unpinned out of the queue. The caller
-    /// removes it.
+    /// Whether so few pages are clean that to look for one costs more than to clean others.
+    pub(super) fn is_mostly_dirty(&self) -> bool {
+        let clean = (self.in_use as usize).saturating_sub(self.dirty.len());
+        self.candidates.is_empty() && clean < self.in_use as usize / CLEAN_SHARE
+    }
+
+    /// The least recently used page that is clean and unpinned. The caller removes it.
     pub(super) fn oldest_clean(&mut self) -> Option<u32> {
-        while let Some(Reverse((stamp, index))) = self.queue.pop() {
-            let frame = &mut self.frames[index as usize];
-            frame.queued = false;
-            if frame.number == 0 || frame.is_pinned() || frame.is_dirty() {
-                continue; // C2: it comes back when it is unpinned or clean.
+        loop {
+            while let Some((stamp, index)) = self.candidates.pop() {
+                let frame = &self.frames[index as usize];
+                let is_idle = frame.number != 0 && !frame.is_pinned() && !frame.is_dirty();
+                if is_idle && frame.released == stamp {
+                    return Some(index);
+                }
             }
-            if frame.released == stamp {
-                return Some(index);
+            self.list_candidates();
+            if self.candidates.is_empty() {
+                return None;
             }
-            frame.queued = true;
-            let released = frame.released;
-            self.queue.push(Reverse((released, index)));
         }
-        None
+    }
+
+    /// Lists the oldest pages that are clean and unpinned (C2).
+    fn list_candidates(&mut self) {
+        for (index, frame) in self.frames.iter().enumerate() {
+            if frame.number != 0 && !frame.is_pinned() && !frame.is_dirty() {
+                self.candidates.push((frame.released, index as u32));
+            }
+        }
+        let share = self.candidates.len() / CANDIDATE_SHARE;
+        if share > 0 {
+            self.candidates.select_nth_unstable(share);
+            self.candidates.truncate(share);
+        }
+        self.candidates.sort_unstable_by_key(|&candidate| Reverse(candidate));
     }
 
     /// The frames of all changed pages, in no order.
@@ -389,10 +401,8 @@ impl<X: PageInfo> Cache<X> {
         if at == NONE {
             return;
         }
-        if !frame.queued && !frame.is_pinned() {
-            frame.queued = true;
-            let released = frame.released;
-            self.queue.push(Reverse((released, index)));
+        if self.candidates.first().is_some_and(|newest| frame.released < newest.0) {
+            self.candidates.clear(); // C2: this one's turn is before theirs.
         }
         self.dirty.swap_remove(at as usize);
         if let Some(&moved) = self.dirty.get(at as usize) {

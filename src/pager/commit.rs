@@ -10,12 +10,13 @@ use std::path::Path;
 use super::begin::{KeptJournal, Transaction};
 use super::journal::Journal;
 use super::state::State;
+use super::temporary::MemoryFile;
 use super::together::SuperJournal;
 use super::{JournalMode, LockingMode, PageInfo, Pager, SafetyLevel, Storage};
 use crate::error::{Error, Result};
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::{FileHeader, LIBRARY_VERSION, MAGIC, PageNumber};
-use crate::os::{Hint, LockLevel};
+use crate::os::{Access, Hint, LockLevel, OpenKind};
 
 impl<X: PageInfo> Pager<X> {
     /// Makes the transaction durable, but not final: journal synced, change counter raised, pages
@@ -339,9 +340,7 @@ impl<X: PageInfo> Pager<X> {
                 }
                 JournalMode::Persist => persist(journal, limit, sync.then_some(kind))?,
                 JournalMode::Delete | JournalMode::Memory | JournalMode::Off => {
-                    if let Some(path) = &self.journal_path {
-                        self.vfs.delete(path, false)?;
-                    }
+                    self.delete_journal()?;
                 }
             }
         }
@@ -351,10 +350,36 @@ impl<X: PageInfo> Pager<X> {
             let name_durable = journal.is_name_durable();
             let (file, buffer) = journal.into_parts();
             self.journal_buffer = buffer;
-            self.kept_journal =
-                is_kept.then_some(KeptJournal { file, name_durable, is_locked: true });
+            let is_cut = mode == JournalMode::Truncate;
+            let kept = KeptJournal { file, name_durable, is_cut, is_locked: true };
+            self.kept_journal = is_kept.then_some(kept);
         }
         Ok(())
+    }
+}
+
+impl<X: PageInfo> Pager<X> {
+    /// Deletes the journal of the transaction. It is closed before that: a file that loses its
+    /// name while it is open costs the system half as much again. If the name cannot be removed,
+    /// the file is opened once more, for the rollback that follows; if not even that can be done,
+    /// the rollback fails, and the next reader finds the journal hot.
+    fn delete_journal(&mut self) -> Result<()> {
+        let (Some(journal), Some(path)) = (&mut self.transaction.journal, &self.journal_path)
+        else {
+            return Ok(());
+        };
+        if journal.undoes() {
+            return self.vfs.delete(path, false);
+        }
+        journal.replace_file(MemoryFile::boxed());
+        let deleted = self.vfs.delete(path, false);
+        if deleted.is_err() {
+            let opened = self.open_beside(path, OpenKind::Journal, Access::ReadWrite);
+            if let (Ok(opened), Some(journal)) = (opened, &mut self.transaction.journal) {
+                journal.replace_file(opened.file);
+            }
+        }
+        deleted
     }
 }
 

@@ -244,17 +244,11 @@ impl<X: PageInfo> Pager<X> {
         let limit = self.cache_limit();
         self.cache.set_expected(limit);
         while self.cache.len() >= limit {
-            match self.cache.oldest_clean() {
+            let clean = if self.cache.is_mostly_dirty() { None } else { self.cache.oldest_clean() };
+            match clean {
                 Some(frame) => self.cache.remove(frame),
-                None if !self.may_spill() => return Ok(()),
-                None => match self.spill() {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(()),
-                    // A reader in the way is no reason to fail a change half-way: the cache grows
-                    // until it leaves. Pages without a database header keep to the limit.
-                    Err(Error::Busy) if !self.header_ignored => return Ok(()),
-                    Err(error) => return Err(error),
-                },
+                None if self.recycle_dirty()? => {}
+                None => return Ok(()),
             }
             self.counters.recycled += 1;
             if self.header_ignored {
@@ -262,6 +256,26 @@ impl<X: PageInfo> Pager<X> {
             }
         }
         Ok(())
+    }
+
+    /// Recycles a page of a cache in which hardly any is clean: a dirty one, or else one of those
+    /// few. Returns whether there was one.
+    fn recycle_dirty(&mut self) -> Result<bool> {
+        if self.may_spill() {
+            match self.spill() {
+                Ok(true) => return Ok(true),
+                // A reader in the way is no reason to fail a change half-way: the cache grows
+                // until it leaves. Pages without a database header keep to the limit.
+                Err(Error::Busy) if !self.header_ignored => {}
+                Ok(false) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let clean = self.cache.oldest_clean();
+        if let Some(frame) = clean {
+            self.cache.remove(frame);
+        }
+        Ok(clean.is_some())
     }
 
     /// Whether dirty pages may be written to make room.

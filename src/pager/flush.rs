@@ -15,7 +15,11 @@ const PIECES_MAX: usize = 128;
 /// Most bytes in one write.
 const RUN_MAX: usize = 1 << 20;
 /// One in so many pages of the cache is written when room is needed.
-const SPILL_SHARE: u32 = 16;
+const SPILL_SHARE: u32 = 8;
+
+/// A page that may be written to make room: whether the journal must be synced before, when the
+/// page was last used, its frame. They go in the order of these.
+pub(super) type Victim = (bool, u64, u32);
 
 impl<X: PageInfo> Pager<X> {
     /// Takes the exclusive lock and makes the journal durable, so that the file may be changed.
@@ -60,7 +64,7 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`Error::Busy`] if the exclusive lock cannot be had; errors of I/O are latched.
     pub(super) fn spill(&mut self) -> Result<bool> {
-        let Some((victim, needs_sync)) = self.choose_victim() else { return Ok(false) };
+        let Some((victim, needs_sync)) = self.choose_victims()? else { return Ok(false) };
         if self.cache.frame(victim).forgotten {
             self.cache.remove(victim);
             return Ok(true);
@@ -72,7 +76,10 @@ impl<X: PageInfo> Pager<X> {
         } else {
             self.lock_patiently(LockLevel::Exclusive)?;
         }
-        self.collect_victims(victim)?;
+        self.order.clear();
+        memory::reserve(&mut self.order, self.victims.len())?;
+        let numbered = |&(_, _, frame): &Victim| (self.cache.frame(frame).number, frame);
+        self.order.extend(self.victims.iter().map(numbered));
         self.write_ordered()?;
         self.cache.remove(victim);
         Ok(true)
@@ -84,48 +91,40 @@ impl<X: PageInfo> Pager<X> {
         let nonce = self.next_nonce();
         match &mut self.transaction.journal {
             Some(journal) if journal.wants_segment() && journal.has_room_for_segment() => {
-                journal.begin_segment(nonce)
+                journal.begin_segment(nonce)?;
+                journal.flush()
             }
             _ => Ok(()),
         }
     }
 
-    /// The dirty page to recycle: one that needs no sync of the journal if there is one, then the
-    /// least recently used. Page 1 is never taken: commit changes it once more.
-    fn choose_victim(&self) -> Option<(u32, bool)> {
-        let candidates = self.cache.dirty().iter().copied().filter(|&frame| {
-            let frame = self.cache.frame(frame);
-            !frame.is_pinned() && frame.number != 1
-        });
-        let key = |frame: u32| (self.cache.frame(frame).needs_sync, self.cache.released(frame));
-        let victim = candidates.min_by_key(|&frame| key(frame))?;
-        Some((victim, self.cache.frame(victim).needs_sync))
-    }
-
-    /// Lists the victim and, in a large cache, the next that would follow it.
-    fn collect_victims(&mut self, victim: u32) -> Result<()> {
-        let share = (self.cache_limit() / SPILL_SHARE).max(1) as usize;
-        self.order.clear();
-        memory::reserve(&mut self.order, self.cache.dirty().len())?;
-        if share > 1 {
-            for &index in self.cache.dirty() {
-                let frame = self.cache.frame(index);
-                let free = !frame.is_pinned() && !frame.needs_sync && !frame.forgotten;
-                if free && frame.number != 1 {
-                    self.order.push((frame.number, index));
-                }
+    /// Lists in `victims` the dirty pages to write: those that need no sync of the journal if there
+    /// are any, then the least recently used; in a small cache one. Returns the first of all, which
+    /// is to be recycled, and whether it needs that sync. One whose content was forgotten goes
+    /// before all others, since it costs no write. Page 1 is never taken: commit changes it once
+    /// more.
+    fn choose_victims(&mut self) -> Result<Option<(u32, bool)>> {
+        self.victims.clear();
+        memory::reserve(&mut self.victims, self.cache.dirty().len())?;
+        for &index in self.cache.dirty() {
+            let frame = self.cache.frame(index);
+            if frame.is_pinned() || frame.number == 1 {
+                continue;
             }
+            if frame.forgotten {
+                return Ok(Some((index, false)));
+            }
+            self.victims.push((frame.needs_sync, self.cache.released(index), index));
         }
-        if self.order.len() > share {
-            let cache = &self.cache;
-            self.order.select_nth_unstable_by_key(share, |entry| cache.released(entry.1));
-            self.order.truncate(share);
+        let share = (self.cache_limit() / SPILL_SHARE).max(1) as usize;
+        if self.victims.len() > share {
+            self.victims.select_nth_unstable(share - 1);
+            self.victims.truncate(share);
         }
-        let entry = (self.cache.frame(victim).number, victim);
-        if !self.order.contains(&entry) {
-            self.order.push(entry);
-        }
-        Ok(())
+        let Some(&(needs_sync, _, first)) = self.victims.iter().min() else { return Ok(None) };
+        // If one can go without that sync, those that cannot stay.
+        self.victims.retain(|victim| victim.0 == needs_sync);
+        Ok(Some((first, needs_sync)))
     }
 
     /// Writes every dirty page of the image, but those whose content was forgotten.

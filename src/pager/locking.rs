@@ -97,6 +97,7 @@ impl<X: PageInfo> Pager<X> {
             return;
         }
         self.drop_unpinned();
+        self.shape_known = false;
         if let Some(journal) = self.transaction.journal.take() {
             self.journal_buffer = journal.close();
         }

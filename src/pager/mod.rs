@@ -35,6 +35,8 @@
 //! - P5. A clean page of the cache has the bytes of the file, or is marked `hollow`, or is a free
 //!   leaf whose bytes do not matter.
 //! - P6. What is written to the database file in a transaction is synced before the journal ends.
+//! - P7. While `shape_known`, a file whose validation bytes are `stamp` has `file_pages` pages and
+//!   no write-ahead log: both change with a commit only, and that changes the validation bytes.
 
 #![forbid(unsafe_code)]
 
@@ -78,6 +80,7 @@ use std::sync::Arc;
 
 use self::begin::{KeptJournal, Transaction};
 use self::cache::Cache;
+use self::flush::Victim;
 use self::savepoint::{Savepoint, UndoFile};
 use self::state::State;
 use self::stats::Counters;
@@ -201,6 +204,8 @@ pub struct Pager<X: PageInfo> {
     lock_unknown: bool,
     /// Length of the file in pages.
     file_pages: u32,
+    /// P7.
+    shape_known: bool,
     /// Whether that and the image are known at the moment, for the statistics.
     size_known: bool,
     /// Whether the layer above has vouched for the number of pages in this read transaction.
@@ -241,6 +246,7 @@ pub struct Pager<X: PageInfo> {
     /// Room for one page and for a list of pages to write, kept between calls.
     scratch: Vec<u8>,
     order: Vec<(u32, u32)>,
+    victims: Vec<Victim>,
     journal_buffer: Vec<u8>,
 }
 
@@ -292,6 +298,7 @@ impl<X: PageInfo> Pager<X> {
             header_ignored: false,
             lock_unknown: false,
             file_pages: 0,
+            shape_known: false,
             size_known: false,
             count_trusted: false,
             ends_reading: false,
@@ -320,6 +327,7 @@ impl<X: PageInfo> Pager<X> {
             discard: None,
             scratch: Vec::new(),
             order: Vec::new(),
+            victims: Vec::new(),
             journal_buffer: Vec::new(),
         })
     }

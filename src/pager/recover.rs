@@ -56,9 +56,7 @@ impl<X: PageInfo> Pager<X> {
                 self.lock_patiently(LockLevel::Shared)?;
             }
             if held <= LockLevel::Shared || self.lock_unknown {
-                self.resolve_journal()?;
-                self.validate_cache()?;
-                return self.refuse_write_ahead_log();
+                return self.examine_file();
             }
         }
         // Under the exclusive lock that was never given back the length is as it was left.
@@ -67,6 +65,27 @@ impl<X: PageInfo> Pager<X> {
         }
         self.image = self.file_pages;
         Ok(())
+    }
+
+    /// Sees to it that the file is whole, and learns how long it is. A file that is as this
+    /// connection left it needs a look for a journal and at the validation bytes only.
+    fn examine_file(&mut self) -> Result<()> {
+        let unknown = self.lock_unknown || self.header_ignored;
+        let recovered = self.resolve_journal()?;
+        if self.shape_known && !unknown && !recovered && self.is_cache_true()? {
+            self.image = self.file_pages; // P7
+            return Ok(());
+        }
+        self.shape_known = false;
+        self.validate_cache()?;
+        self.refuse_write_ahead_log()?;
+        self.shape_known = !unknown;
+        Ok(())
+    }
+
+    /// Whether there is something in the cache, and it is what the file has.
+    fn is_cache_true(&self) -> Result<bool> {
+        Ok(self.cache.len() > 0 && stamp_of(&self.peek_header()?) == self.stamp)
     }
 
     /// Length of the file in pages, a partial last page counted; where page 1 is no header, only
@@ -110,6 +129,7 @@ impl<X: PageInfo> Pager<X> {
         if stamp_of(&header) == self.stamp {
             return Ok(same_length);
         }
+        self.shape_known = false; // P7
         self.note_replaced();
         self.discard_cache()?;
         Ok(false)
@@ -134,7 +154,10 @@ impl<X: PageInfo> Pager<X> {
         if self.lock_unknown {
             return Ok(true);
         }
-        if self.is_kept_journal_void()? {
+        // What exists has bytes, so a kept journal that was cut needs no look of its own.
+        if self.kept_journal.as_ref().is_some_and(|kept| !kept.is_cut)
+            && self.is_kept_journal_void()?
+        {
             return Ok(false);
         }
         if !self.vfs.exists(path)? || self.file.check_reserved_lock()? {
@@ -179,7 +202,12 @@ impl<X: PageInfo> Pager<X> {
         self.unlock(level);
     }
 
-    fn open_beside(&self, path: &Path, kind: OpenKind, access: Access) -> Result<Opened> {
+    pub(super) fn open_beside(
+        &self,
+        path: &Path,
+        kind: OpenKind,
+        access: Access,
+    ) -> Result<Opened> {
         let request = OpenRequest {
             kind,
             access,

@@ -39,7 +39,7 @@ impl<X: PageInfo> Pager<X> {
             return Err(Error::Full);
         }
         if self.transaction.journal.is_none() && self.keeps_journal() {
-            self.open_journal()?;
+            self.open_journal(false)?;
         }
         if self.sector_size() > self.page_size.get() && self.transaction.journal.is_some() {
             self.journal_neighbours(number)?;

@@ -12,10 +12,16 @@
 //!
 //! | byte | held as | means |
 //! | --- | --- | --- |
-//! | 0 | read for a moment on the way to `Shared`; write | `Pending`: no new readers |
+//! | 0 | write | `Pending`: no new readers |
 //! | 1 | write | `Reserved` |
 //! | 2..=511 | read | `Shared` |
 //! | 2..=511 | write | `Exclusive` |
+//!
+//! Stock SQLite holds a read lock on the pending byte while it takes the shared lock. Here it
+//! is only looked at before, which saves a call. The byte keeps new readers from starving a
+//! writer; what keeps data safe are the shared bytes alone, which cannot be had beside an
+//! exclusive lock. A writer that comes between the look and the lock meets a reader that was
+//! there first, as it can in stock SQLite.
 //!
 //! A handle whose process reads already joins that lock without a call, as in stock SQLite, also
 //! while another process waits with a pending lock.
@@ -218,7 +224,7 @@ impl LockedFile {
         if state.locks.strongest() > LockLevel::Shared {
             return Ok(true);
         }
-        sys::is_write_lock_blocked(self.file, self.lock_offset + RESERVED, 1)
+        sys::is_blocked(self.file, RangeLock::Write, self.lock_offset + RESERVED, 1)
             .map_err(|Errno(errno)| Error::Io { call: IoCall::CheckReservedLock, errno })
     }
 }
@@ -283,14 +289,12 @@ fn lock_error(Errno(errno): Errno, call: IoCall) -> Error {
 
 impl SystemLocks for Ranges {
     fn acquire_shared(&self) -> Result<()> {
-        self.acquire(RangeLock::Read, PENDING, 1)?;
-        let acquired = self.acquire(RangeLock::Read, SHARED, SHARED_LENGTH);
-        let released = self.release(self.offset + PENDING, 1);
-        if acquired.is_ok() && released.is_err() {
-            // A pending byte left locked would block writers for ever: rather hold nothing.
-            let _ = self.release_all();
+        let waits = sys::is_blocked(self.file, RangeLock::Read, self.offset + PENDING, 1)
+            .map_err(|errno| lock_error(errno, IoCall::Lock))?;
+        if waits {
+            return Err(Error::Busy); // A writer waits for the readers to leave.
         }
-        acquired.and(released)
+        self.acquire(RangeLock::Read, SHARED, SHARED_LENGTH)
     }
 
     fn acquire_reserved(&self) -> Result<()> {
@@ -303,6 +307,11 @@ impl SystemLocks for Ranges {
 
     fn acquire_exclusive(&self) -> Result<()> {
         self.acquire(RangeLock::Write, SHARED, SHARED_LENGTH)
+    }
+
+    /// The pending, reserved and shared bytes lie side by side, and the middle one is ours.
+    fn leaps_to_exclusive(&self) -> bool {
+        self.acquire(RangeLock::Write, PENDING, SHARED + SHARED_LENGTH).is_ok()
     }
 
     /// Recovery becomes exclusive without the reserved byte, so that is taken first; nobody can

@@ -73,7 +73,7 @@ impl Vfs for UnixVfs {
             Some(_) => Path::new("."),
             None => path,
         };
-        let opened = sys::open(directory, libc::O_RDONLY | libc::O_DIRECTORY, 0)
+        let opened = sys::open_unlocked(directory, libc::O_RDONLY | libc::O_DIRECTORY, 0)
             .map_err(|_| Error::CannotOpen("the directory cannot be opened"))?;
         let synced = sys::sync_all(opened);
         sys::close(opened);
@@ -166,6 +166,11 @@ fn is_lockable(kind: OpenKind) -> bool {
     matches!(kind, OpenKind::Database | OpenKind::TemporaryDatabase)
 }
 
+/// Whether nobody locks files of this kind, in whatever process.
+fn is_never_locked(kind: OpenKind) -> bool {
+    matches!(kind, OpenKind::Journal | OpenKind::SuperJournal)
+}
+
 fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
     let wants_write = request.access != Access::ReadOnly;
     if is_lockable(request.kind)
@@ -214,10 +219,11 @@ fn open_descriptor(path: &Path, request: OpenRequest, mode: u32) -> Result<(Desc
     }
     let follow = if is_lockable(request.kind) { 0 } else { libc::O_NOFOLLOW };
     let writable = flags & libc::O_RDWR != 0;
-    match sys::open(path, flags | follow, mode) {
+    let open = if is_never_locked(request.kind) { sys::open_unlocked } else { sys::open };
+    match open(path, flags | follow, mode) {
         Ok(descriptor) => Ok((descriptor, writable)),
         Err(errno) if writable && !request.exclusive && may_be_readable(errno) => {
-            let opened = sys::open(path, libc::O_RDONLY | follow, 0);
+            let opened = open(path, libc::O_RDONLY | follow, 0);
             // The first answer says more than "no such file" of a file that cannot be made.
             opened.map(|descriptor| (descriptor, false)).map_err(|_| open_error(errno))
         }

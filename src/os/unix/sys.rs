@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -74,8 +74,22 @@ fn retry(mut call: impl FnMut() -> isize) -> Result<usize, Errno> {
     }
 }
 
-fn c_path(path: &Path) -> Result<CString, Errno> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
+/// Longest path that is handed to the system without an allocation.
+const PATH_ON_STACK: usize = 255;
+
+/// Calls `work` with a path as the system wants it.
+fn with_c_path<T>(path: &Path, work: impl FnOnce(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
+    const INVALID: Errno = Errno(libc::EINVAL);
+    let bytes = path.as_os_str().as_bytes();
+    let mut room = [0u8; PATH_ON_STACK + 1];
+    match room.get_mut(..bytes.len()).filter(|_| bytes.len() <= PATH_ON_STACK) {
+        Some(front) => {
+            front.copy_from_slice(bytes);
+            let with_end = room.get(..=bytes.len()).ok_or(INVALID)?;
+            work(CStr::from_bytes_with_nul(with_end).map_err(|_| INVALID)?)
+        }
+        None => work(&CString::new(bytes).map_err(|_| INVALID)?),
+    }
 }
 
 fn position(offset: u64) -> Result<libc::off_t, Errno> {
@@ -86,12 +100,29 @@ fn position(offset: u64) -> Result<libc::off_t, Errno> {
 /// a database.
 pub(super) fn open(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, Errno> {
     occupy_standard_descriptors()?;
-    let path = c_path(path)?;
+    open_anywhere(path, flags, mode)
+}
+
+/// The same for a file on which this process never holds a lock. If it lands on a low descriptor
+/// it can be moved afterwards, so nothing has to be looked at before.
+pub(super) fn open_unlocked(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, Errno> {
+    let opened = open_anywhere(path, flags, mode)?;
+    if opened.0 > 2 {
+        return Ok(opened);
+    }
+    // SAFETY: F_DUPFD_CLOEXEC reads no memory of ours.
+    let moved = retry(|| unsafe { libc::fcntl(opened.0, libc::F_DUPFD_CLOEXEC, 3) as isize });
+    close(opened);
+    c_int::try_from(moved?).map(Descriptor).map_err(|_| Errno(libc::EMFILE))
+}
+
+fn open_anywhere(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, Errno> {
     // SAFETY: `path` is a NUL-terminated string that outlives the call; `mode` is passed as the
     // variadic argument that O_CREAT reads.
-    let number = retry(|| unsafe {
+    let open = |path: &CStr| unsafe {
         libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode as libc::c_uint) as isize
-    })?;
+    };
+    let number = with_c_path(path, |path| retry(|| open(path)))?;
     c_int::try_from(number).map(Descriptor).map_err(|_| Errno(libc::EMFILE))
 }
 
@@ -174,10 +205,10 @@ pub(super) fn status(file: Descriptor) -> Result<Status, Errno> {
 
 /// Status of the file that `path` leads to.
 pub(super) fn status_of(path: &Path) -> Result<Status, Errno> {
-    let path = c_path(path)?;
     let mut buffer = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `path` is NUL-terminated; the buffer has the size and alignment of a `stat`.
-    retry(|| unsafe { libc::stat(path.as_ptr(), buffer.as_mut_ptr()) as isize })?;
+    let mut stat = |path: &CStr| unsafe { libc::stat(path.as_ptr(), buffer.as_mut_ptr()) as isize };
+    with_c_path(path, |path| retry(|| stat(path)))?;
     // SAFETY: the call succeeded, so it has filled the buffer.
     Ok(decode(unsafe { buffer.assume_init_ref() }))
 }
@@ -197,9 +228,9 @@ fn decode(status: &libc::stat) -> Status {
 
 /// Removes a name.
 pub(super) fn unlink(path: &Path) -> Result<(), Errno> {
-    let path = c_path(path)?;
     // SAFETY: `path` is NUL-terminated.
-    retry(|| unsafe { libc::unlink(path.as_ptr()) as isize }).map(drop)
+    let unlink = |path: &CStr| unsafe { libc::unlink(path.as_ptr()) as isize };
+    with_c_path(path, |path| retry(|| unlink(path))).map(drop)
 }
 
 /// Sets the permission bits.
@@ -250,13 +281,14 @@ pub(super) fn set_lock(
     }
 }
 
-/// Whether a lock of another process keeps this one from write-locking the range.
-pub(super) fn is_write_lock_blocked(
+/// Whether a lock of another process keeps this one from locking the range.
+pub(super) fn is_blocked(
     file: Descriptor,
+    kind: RangeLock,
     start: u64,
     length: u64,
 ) -> Result<bool, Errno> {
-    let mut lock = range(RangeLock::Write, start, length)?;
+    let mut lock = range(kind, start, length)?;
     // SAFETY: F_GETLK reads and writes one `flock`.
     retry(|| unsafe { libc::fcntl(file.0, libc::F_GETLK, &raw mut lock) as isize })?;
     Ok(i32::from(lock.l_type) != i32::from(libc::F_UNLCK as libc::c_short))

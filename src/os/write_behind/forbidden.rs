@@ -221,7 +221,7 @@ fn cancel_deletions(entries: &mut [Entry]) {
 fn reuse_deleted(entries: &mut [Entry]) {
     for at in 0..entries.len() {
         let (done, rest) = entries.split_at_mut(at + 1);
-        let Some((delete, (close, later))) = done.last_mut().zip(rest.split_first_mut()) else {
+        let Some((close, (delete, later))) = done.last_mut().zip(rest.split_first_mut()) else {
             continue;
         };
         let Op::Delete { path, .. } = &delete.op else { continue };
@@ -229,7 +229,8 @@ fn reuse_deleted(entries: &mut [Entry]) {
         if let (Op::Close, Op::OpenExclusive { request, .. }) = (&close.op, &mut again.op) {
             request.exclusive = false;
             (delete.file, delete.handle) = (close.file, close.handle);
-            delete.op = Op::Truncate { size: 0 };
+            delete.op = Op::Close;
+            close.op = Op::Truncate { size: 0 };
         }
     }
 }

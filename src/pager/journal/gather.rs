@@ -44,6 +44,21 @@ impl GatheredFile {
         Ok(())
     }
 
+    /// Appends `length` bytes: `front` and zeros behind it.
+    ///
+    /// # Errors
+    /// As [`GatheredFile::append`].
+    pub(in crate::pager) fn append_padded(&mut self, front: &[u8], length: usize) -> Result<()> {
+        if self.buffer.len() + length > GATHERED_MAX {
+            self.flush()?;
+        }
+        memory::reserve(&mut self.buffer, length)?;
+        let end = self.buffer.len() + length;
+        self.buffer.extend_from_slice(front);
+        self.buffer.resize(end, 0);
+        Ok(())
+    }
+
     /// Writes what was gathered. After an error the same can be tried again.
     ///
     /// # Errors
@@ -71,6 +86,11 @@ impl GatheredFile {
     pub(in crate::pager) fn restart(&mut self) {
         self.buffer.clear();
         self.flushed = 0;
+    }
+
+    /// Closes the file and goes on with another one, which has the same bytes.
+    pub(in crate::pager) fn replace_file(&mut self, file: Box<dyn File>) {
+        self.file = file;
     }
 
     /// The file; what was gathered is not in it.

@@ -66,7 +66,7 @@ impl Journal {
         self.check_limit(start + u64::from(self.setup.sector)).is_ok()
     }
 
-    /// Writes the header of the next segment, a whole sector, at once; in memory it can wait.
+    /// Appends the header of the next segment, a whole sector. It waits for its records.
     ///
     /// # Errors
     /// [`Error::Full`] if it is beyond the size limit; [`Error::NoMemory`]; those of writing.
@@ -76,14 +76,12 @@ impl Journal {
         self.check_limit(at + sector as u64)?;
         memory::reserve(&mut self.sealed, 1)?;
         let header = self.header(ENDLESS, nonce).encode(self.setup.endless);
-        let mut block = Vec::new();
-        memory::reserve_exact(&mut block, sector)?;
-        block.extend_from_slice(&header);
-        block.resize(sector, 0);
-        self.out.skip_to(at)?;
-        self.out.append(&[&block])?;
+        if at > self.out.end() {
+            self.out.skip_to(at)?;
+        }
+        self.out.append_padded(&header, sector)?;
         self.segment = Some(Segment { at, nonce, records: 0 });
-        if self.setup.in_memory { Ok(()) } else { self.out.flush() }
+        Ok(())
     }
 
     fn header(&self, records: u32, nonce: u32) -> Header {
@@ -140,6 +138,11 @@ impl Journal {
         self.out.flush()?;
         let end = self.out.end();
         self.out.file_mut().truncate(end)
+    }
+
+    /// Closes the file and goes on with another one.
+    pub(in crate::pager) fn replace_file(&mut self, file: Box<dyn File>) {
+        self.out.replace_file(file);
     }
 
     /// Whether the directory entry of the file is durable.
