@@ -203,8 +203,16 @@ impl Store for Tclbtree {
 
     fn replace(&mut self, entry: &Entry<'_>) -> Result<()> {
         if self.kind == KeyKind::Key {
-            // The tree compares whole records, so another value is another entry.
-            self.delete(entry)?;
+            // The tree compares whole records: the one with this key is found first, and another
+            // value usually belongs in the same place.
+            let id = self.cursor()?;
+            if !seek(&mut self.btree.lock_cursor(id)?, self.kind, &mut self.record, entry)? {
+                return Err(Failure("the entry to replace was not found".into()));
+            }
+            if self.btree.replace(id, Key::Bytes(self.record.record(entry)), &[], 0)? {
+                return Ok(());
+            }
+            self.btree.delete(id)?;
         }
         self.put(entry)
     }

@@ -35,7 +35,8 @@ impl Btree {
         result
     }
 
-    fn check_on_entry(&mut self, id: CursorId) -> Result<()> {
+    /// Whether there is an entry to change, its position found again.
+    pub(super) fn check_on_entry(&mut self, id: CursorId) -> Result<()> {
         let cursor = self.cursors.get_mut(id)?;
         cursor.restore(&mut self.store)?;
         let gone = matches!(cursor.position, Position::Beside(_));

@@ -60,13 +60,9 @@ impl Btree {
         hints: InsertHints,
     ) -> Result<()> {
         self.check_write_through(cursor, |_| Ok(()))?;
-        let size = data.len().saturating_add(zeros as usize);
-        let key_size = if let Key::Bytes(key) = key { key.len() } else { 0 };
-        if size.saturating_add(key_size) > PAYLOAD_MAX {
-            return Err(Error::Misuse("entry of more than 2147483647 bytes"));
-        }
+        let payload = check_payload(key, data, zeros)?;
         let mark = self.store.pager.mark();
-        let place = self.prepare_insert(cursor, key, size.saturating_add(key_size), hints);
+        let place = self.prepare_insert(cursor, key, payload, hints);
         let result = match place {
             Ok(place) => {
                 let cursor = self.cursors.get_mut(cursor)?;
@@ -78,6 +74,64 @@ impl Btree {
         };
         self.store.pager.release(mark);
         result
+    }
+
+    /// Puts another entry in the place of the one that the cursor is on, if it belongs just there:
+    /// between its neighbours. `false` if it does not, or that takes a search to tell; then nothing
+    /// has changed. Replaces records of an index whose key proper is only their beginning: one of
+    /// the same size is written over the old one. The cursor is left as by [`Btree::insert`].
+    ///
+    /// ```
+    /// # fn main() -> tclbtree::Result<()> {
+    /// # use tclbtree::{Btree, Key, Options, TransactionKind};
+    /// # let vfs = std::sync::Arc::new(tclbtree::MemoryVfs::new());
+    /// # let mut btree = Btree::open(vfs, "doc.db", &Options::default())?;
+    /// # btree.begin(TransactionKind::Write)?;
+    /// # let root = btree.create_table(tclbtree::INDEX)?;
+    /// # let id = btree.open_cursor(root, true)?;
+    /// # for key in [b"a=1", b"b=1", b"c=1"] { btree.insert(id, Key::Bytes(key), &[], 0)?; }
+    /// btree.seek(id, Key::Bytes(b"b=1"))?;
+    /// assert!(btree.replace(id, Key::Bytes(b"b=2"), &[], 0)?);
+    /// btree.seek(id, Key::Bytes(b"b=2"))?;
+    /// assert!(!btree.replace(id, Key::Bytes(b"d=1"), &[], 0)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`State`](Error::State) on no entry; else as [`Btree::insert`].
+    pub fn replace(
+        &mut self,
+        cursor: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+    ) -> Result<bool> {
+        let mark = self.store.pager.mark();
+        let result = self.replace_entry(cursor, key, data, zeros);
+        self.store.pager.release(mark);
+        result
+    }
+
+    fn replace_entry(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+    ) -> Result<bool> {
+        self.check_write_through(id, |btree| btree.check_on_entry(id))?;
+        check_payload(key, data, zeros)?;
+        self.save_cursors_on_tree_of(id)?;
+        let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
+        if !cursor.may_become(store, key)? {
+            return Ok(false);
+        }
+        let place = Place::At(Ordering::Equal);
+        let replaced = cursor.insert(store, key, data, zeros as usize, place);
+        let parked = cursor.park(store);
+        self.note_failure(replaced.and(parked))?;
+        Ok(true)
     }
 
     /// Finds the place of an entry with `key` and at most `payload` bytes, all other cursors on the
@@ -143,6 +197,16 @@ impl Btree {
             }
         }
         Ok(())
+    }
+}
+
+/// The bytes of an entry, key and data.
+fn check_payload(key: Key<'_>, data: &[u8], zeros: u32) -> Result<usize> {
+    let key_size = if let Key::Bytes(key) = key { key.len() } else { 0 };
+    let size = data.len().saturating_add(zeros as usize).saturating_add(key_size);
+    match size {
+        0..=PAYLOAD_MAX => Ok(size),
+        _ => Err(Error::Misuse("entry of more than 2147483647 bytes")),
     }
 }
 

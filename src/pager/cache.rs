@@ -145,6 +145,14 @@ impl<X: PageInfo> Cache<X> {
         }
     }
 
+    /// Exchanges the bytes of two frames, and what is known about them.
+    pub(super) fn exchange(&mut self, one: u32, other: u32) {
+        if let Ok([one, other]) = self.frames.get_disjoint_mut([one as usize, other as usize]) {
+            std::mem::swap(&mut one.bytes, &mut other.bytes);
+            std::mem::swap(&mut one.info, &mut other.info);
+        }
+    }
+
     /// Pages in the cache.
     pub(super) fn len(&self) -> u32 {
         self.in_use

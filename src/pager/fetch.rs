@@ -382,6 +382,11 @@ impl<X: PageInfo> Pager<X> {
         }
     }
 
+    /// Exchanges all bytes of two pages, and their information.
+    pub fn exchange_pages(&mut self, one: PageMut, other: PageMut) {
+        self.cache.exchange(one.frame, other.frame);
+    }
+
     /// Copies all bytes of `from` over those of `to` and resets the information of `to`.
     pub fn copy_page(&mut self, from: PageRef, to: PageMut) {
         self.cache.copy(from.frame, to.frame);

@@ -1,6 +1,9 @@
 //! Which cell goes on which page: arithmetic on sizes, no pages.
+//!
+//! Most cells stay where they are, and the size of most cells is of no interest: what stands on a
+//! page is known as a sum, and only where a page of the plan ends are single cells looked at.
 
-use super::super::node::Span;
+use crate::error::{Error, Result};
 
 /// Where the pages end in the list of cells.
 ///
@@ -15,42 +18,139 @@ pub(super) struct Plan {
     filled: Vec<usize>,
 }
 
-/// Spreads `cells` (whose sizes do not count the 2 bytes of the pointer) over as few pages as can
-/// hold them, `capacity` bytes each, pointers included. `keeps_all`: no cell is
-/// used up as divider. The outcome replaces what is in `plan`.
+/// Neighbouring cells of which the sum is known: those of a page as it is, or one divider.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    /// The index behind the last of them.
+    pub(super) end: usize,
+    /// Bytes that they take, 2 for the pointer of each included.
+    pub(super) used: usize,
+}
+
+const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
+
+/// Spreads cells, counted through `groups`, over as few pages as can hold them, `capacity` bytes
+/// each, pointers included. `size_of` tells the size of a cell without its pointer. `keeps_all`: no
+/// cell is used up as divider. The outcome replaces what is in `plan`.
 ///
 /// Pages are filled from the left; then, from the right end, cells move to the right page as long
 /// as that does not make it fuller than its left neighbour. The sum kept for a page that has just
 /// been filled counts one pointer too many: the engine of 2006 did so, and page layouts follow.
-pub(super) fn distribute(plan: &mut Plan, cells: &[Span], capacity: usize, keeps_all: bool) {
+///
+/// # Errors
+/// [`Error::Corrupt`] if the sums are not those of the cells; errors of `size_of`.
+pub(super) fn distribute(
+    plan: &mut Plan,
+    groups: &[Group],
+    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    capacity: usize,
+    keeps_all: bool,
+) -> Result<()> {
+    fill(plan, groups, size_of, capacity, keeps_all)?;
+    even_out(plan, size_of, keeps_all)
+}
+
+/// Fills pages from the left.
+fn fill(
+    plan: &mut Plan,
+    groups: &[Group],
+    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    capacity: usize,
+    keeps_all: bool,
+) -> Result<()> {
     let Plan { ends, filled } = plan;
     ends.clear();
     filled.clear();
-    let mut subtotal = 0;
-    for (index, cell) in cells.iter().enumerate() {
-        let size = cell.size as usize;
-        subtotal += size + 2;
-        if subtotal > capacity {
-            filled.push(subtotal - size);
+    let (mut subtotal, mut index) = (0, 0);
+    for group in groups {
+        // What cells from `index` to the end of the group take.
+        let mut rest = group.used;
+        while subtotal + rest > capacity {
+            let too_many = subtotal + rest - capacity;
+            let (fitting, size) = if 2 * too_many < rest {
+                cut_from_right(&mut index, group.end, rest, too_many, size_of)?
+            } else {
+                cut_from_left(&mut index, group.end, capacity - subtotal, size_of)?
+            };
+            crate::memory::reserve(filled, 1)?;
+            crate::memory::reserve(ends, 1)?;
+            filled.push(subtotal + fitting + 2);
             ends.push(index);
-            subtotal = if keeps_all { size + 2 } else { 0 };
+            index += 1;
+            rest = rest.checked_sub(fitting + size).ok_or(MISCOUNTED)?;
+            subtotal = if keeps_all { size } else { 0 };
+        }
+        subtotal += rest;
+        index = group.end;
+    }
+    crate::memory::reserve(filled, 1)?;
+    crate::memory::reserve(ends, 1)?;
+    filled.push(subtotal);
+    ends.push(index);
+    Ok(())
+}
+
+/// Goes from cell `index` on to the first one that does not fit into `room` bytes any more. Returns
+/// the bytes that those before it take and those that it takes itself, pointers included.
+fn cut_from_left(
+    index: &mut usize,
+    end: usize,
+    room: usize,
+    size_of: impl Fn(usize) -> Result<usize> + Copy,
+) -> Result<(usize, usize)> {
+    let mut fitting = 0;
+    while *index < end {
+        let size = size_of(*index)? + 2;
+        if fitting + size > room {
+            return Ok((fitting, size));
+        }
+        fitting += size;
+        *index += 1;
+    }
+    Err(MISCOUNTED)
+}
+
+/// The same from the other end of the cells up to `end`, which take `rest` bytes: `too_many`
+/// of them do not fit.
+fn cut_from_right(
+    index: &mut usize,
+    end: usize,
+    rest: usize,
+    too_many: usize,
+    size_of: impl Fn(usize) -> Result<usize> + Copy,
+) -> Result<(usize, usize)> {
+    let (start, mut behind) = (*index, 0);
+    *index = end;
+    while *index > start {
+        *index -= 1;
+        let size = size_of(*index)? + 2;
+        behind += size;
+        if behind >= too_many {
+            return Ok((rest.checked_sub(behind).ok_or(MISCOUNTED)?, size));
         }
     }
-    filled.push(subtotal);
-    ends.push(cells.len());
-    let size_of = |cell: usize| cells[cell].size as usize;
-    let step = usize::from(!keeps_all);
+    Err(MISCOUNTED)
+}
+
+/// Moves cells to the right, from the right end on.
+fn even_out(
+    plan: &mut Plan,
+    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    keeps_all: bool,
+) -> Result<()> {
+    let Plan { ends, filled } = plan;
     for page in (1..ends.len()).rev() {
         let (mut right, mut left) = (filled[page], filled[page - 1]);
         // The last cell of the left page leaves it; what joins the right page is that cell, or
         // the divider, whose place it takes.
+        let mut joining = if keeps_all { None } else { Some(size_of(ends[page - 1])? + 2) };
         while let Some(leaving) = ends[page - 1].checked_sub(1) {
-            let joining = leaving + step;
-            let grown = right + size_of(joining) + 2;
-            let shrunk = size_of(leaving) + 2;
+            let shrunk = size_of(leaving)? + 2;
+            let grown = right + joining.unwrap_or(shrunk);
             if right > 0 && grown + shrunk > left {
                 break;
             }
+            joining = joining.map(|_| shrunk);
             right = grown;
             left = left.saturating_sub(shrunk);
             ends[page - 1] = leaving;
@@ -58,17 +158,49 @@ pub(super) fn distribute(plan: &mut Plan, cells: &[Span], capacity: usize, keeps
         filled[page] = right;
         filled[page - 1] = left;
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ends(sizes: &[u32], capacity: usize, keeps_all: bool) -> Vec<usize> {
+    /// Where pages end, the cells being in one group, or in groups of `grouped`.
+    fn ends_in_groups(
+        sizes: &[u32],
+        grouped: usize,
+        capacity: usize,
+        keeps_all: bool,
+    ) -> Vec<usize> {
         let mut plan = Plan::default();
-        let cells: Vec<Span> = sizes.iter().map(|&size| Span { start: 0, size }).collect();
-        distribute(&mut plan, &cells, capacity, keeps_all);
+        let mut end = 0;
+        let groups = sizes.chunks(grouped.max(1)).map(|sizes| {
+            end += sizes.len();
+            Group { end, used: sizes.iter().map(|&size| size as usize + 2).sum() }
+        });
+        let groups: Vec<Group> = groups.collect();
+        let size_of = |index: usize| Ok(sizes[index] as usize);
+        distribute(&mut plan, &groups, size_of, capacity, keeps_all).unwrap();
         plan.ends
+    }
+
+    /// Whatever the groups are.
+    fn ends(sizes: &[u32], capacity: usize, keeps_all: bool) -> Vec<usize> {
+        let ends = ends_in_groups(sizes, 1, capacity, keeps_all);
+        for grouped in [2, 3, sizes.len()] {
+            assert_eq!(ends_in_groups(sizes, grouped, capacity, keeps_all), ends, "{sizes:?}");
+        }
+        ends
+    }
+
+    #[test]
+    fn wrong_sums_are_damage() {
+        let size_of = |_| Ok(10);
+        for used in [200, 300, 500] {
+            let groups = [Group { end: 3, used }];
+            let planned = distribute(&mut Plan::default(), &groups, size_of, 100, true);
+            assert_eq!(planned, Err(MISCOUNTED), "{used}");
+        }
     }
 
     /// Every cell on one page or used as divider, every page within its capacity and not empty.

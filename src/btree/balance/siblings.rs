@@ -1,7 +1,19 @@
-//! Gather up to three siblings, spread their cells again, rewrite.
+//! Spread the cells of up to three siblings again, moving only those that change pages.
 //!
-//! First everything is read and copied and the outcome is computed ([`Workspace`], [`Plan`]); then
-//! pages are allocated, filled, and hung under the parent.
+//! ```text
+//!          parent  [ .. | d0 | d1 | .. ]
+//!                      /    |    \
+//!              [ a b c ] [ d e f ] [ g h ]          the list: a b c (d0) d e f (d1) g h
+//! ```
+//!
+//! The cells of the siblings, and the dividers between them unless those are copies of keys, are
+//! one list; a cell is named by its number in it. Where the pages are to end in the list is
+//! computed from what the siblings hold in all ([`distribute`]). Page i of the outcome is sibling i
+//! as long as there is one, so what is in both stays where it is. First everything that leaves its
+//! page is copied ([`choose_moves`]), then pages are allocated and changed, brought into ascending
+//! order, and hung under the parent.
+
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
@@ -10,42 +22,66 @@ use crate::pager::{PageMut, PageRef};
 use super::super::node::{NodeKind, SIZE_MIN, Span};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
-use super::distribute::{Plan, distribute};
+use super::distribute::{Group, Plan, distribute};
 
 /// Most siblings that are spread over at once.
 const SIBLINGS_MAX: usize = 3;
 
-/// What balancing works with: the siblings and what is on them, copied, and what is to become of
-/// it. Kept from one balance to the next for its memory.
+/// About so many cells leave a page at one end, when there is room on its neighbours.
+const EDGE: usize = 8;
+
+/// A sibling as it was found.
+#[derive(Debug)]
+struct Sibling {
+    page: PageRef,
+    /// The numbers of its cells.
+    cells: Range<usize>,
+    /// The divider behind it, whose number is `cells.end`, as it would stand on a sibling. Empty
+    /// if there is none in the list.
+    divider: Span,
+}
+
+/// A page as it is to become.
+#[derive(Debug)]
+struct Target {
+    number: PageNumber,
+    page: PageRef,
+    /// The numbers of the cells that stay on it.
+    kept: Range<usize>,
+    /// Those that come to it ahead of them, and behind them: places in [`Workspace::arrivals`].
+    before: Range<usize>,
+    after: Range<usize>,
+    /// The cell behind it that becomes a divider. Empty if there is none, or it is a copy of a key.
+    divider: Span,
+}
+
+/// What balancing works with. Kept from one balance to the next for its memory.
 #[derive(Debug, Default)]
 pub(in crate::btree) struct Workspace {
-    /// The pages, from left to right.
-    pages: Vec<PageRef>,
+    /// The siblings, from left to right.
+    siblings: Vec<Sibling>,
+    /// What they and the dividers between them hold.
+    groups: Vec<Group>,
     /// Kind of all of them.
     kind: NodeKind,
     /// Index, among the children of the parent, of the first page.
     first: usize,
-    /// Cells in key order, as they stand on a sibling; the dividers between siblings among them,
-    /// unless the siblings are leaves that keep all entries.
-    cells: Vec<Span>,
-    /// Their bytes.
-    bytes: Vec<u8>,
     /// Right-most child of the last sibling, on interior pages.
     right_child: u32,
     /// Which cell goes on which page.
     plan: Plan,
     /// The pages that the cells go to, from left to right.
-    targets: Vec<(PageNumber, PageMut)>,
-    /// The dividers between them, in `divider_bytes`.
+    targets: Vec<Target>,
+    /// Copies of the cells that come to another page: page after page, in order.
+    arrivals: Vec<Span>,
+    /// Their bytes, and those of the old dividers.
+    bytes: Vec<u8>,
+    /// The dividers between the pages, in `divider_bytes`.
     dividers: Vec<Span>,
     divider_bytes: Vec<u8>,
 }
 
 impl Workspace {
-    fn cell(&self, index: usize) -> &[u8] {
-        self.cells.get(index).map_or(&[], |cell| &self.bytes[cell.range()])
-    }
-
     /// No cell is used up as divider: dividers are copies of keys.
     fn keeps_all(&self) -> bool {
         self.kind.is_leaf() && self.kind.is_leaf_data()
@@ -56,15 +92,75 @@ impl Workspace {
         self.dividers.iter().map(|divider| &self.divider_bytes[divider.range()])
     }
 
-    /// Adds a cell made of two parts.
-    fn push(&mut self, parts: [&[u8]; 2]) -> Result<()> {
-        let span = append(&mut self.bytes, parts, SIZE_MIN)?;
-        crate::memory::reserve(&mut self.cells, 1)?;
-        self.cells.push(span);
+    /// Adds a sibling that holds `used` bytes on `cells` cells.
+    fn add_sibling(&mut self, page: PageRef, cells: usize, used: usize) -> Result<()> {
+        let start = self.groups.last().map_or(0, |group| group.end);
+        let cells = start..start + cells;
+        self.add_group(cells.end, used)?;
+        crate::memory::reserve(&mut self.siblings, 1)?;
+        self.siblings.push(Sibling { page, cells, divider: Span { start: 0, size: 0 } });
         Ok(())
     }
 
-    /// Where page `page` of the plan begins in the list of cells.
+    /// Adds the divider behind the last sibling, made of two parts.
+    fn add_divider(&mut self, parts: [&[u8]; 2]) -> Result<()> {
+        let divider = append(&mut self.bytes, parts, SIZE_MIN)?;
+        let sibling = self.siblings.last_mut().ok_or(Error::Internal("no page"))?;
+        sibling.divider = divider;
+        let end = sibling.cells.end + 1;
+        self.add_group(end, divider.size as usize + 2)
+    }
+
+    fn add_group(&mut self, end: usize, used: usize) -> Result<()> {
+        crate::memory::reserve(&mut self.groups, 1)?;
+        self.groups.push(Group { end, used });
+        Ok(())
+    }
+
+    /// The sibling that has cell `number`, or that the divider with this number is behind.
+    #[inline]
+    fn sibling_of(&self, number: usize) -> Result<&Sibling> {
+        let found = self.siblings.iter().rfind(|sibling| sibling.cells.start <= number);
+        found.ok_or(Error::Internal("no page"))
+    }
+
+    /// Copies the cells `numbers`; returns their places in `arrivals`.
+    fn copy_all(&mut self, store: &Store, numbers: Range<usize>) -> Result<Range<usize>> {
+        let start = self.arrivals.len();
+        crate::memory::reserve(&mut self.arrivals, numbers.len())?;
+        let mut number = numbers.start;
+        while number < numbers.end {
+            // Those of one page after the other, and the dividers between.
+            let sibling = self.sibling_of(number)?;
+            let (page, first) = (sibling.page, sibling.cells.start);
+            let end = sibling.cells.end.min(numbers.end);
+            if number == sibling.cells.end {
+                self.arrivals.push(sibling.divider);
+                number += 1;
+                continue;
+            }
+            let cells = store.node(page).cells();
+            while number < end {
+                let span = append_cell(&mut self.bytes, cells.bytes(number - first)?)?;
+                self.arrivals.push(span);
+                number += 1;
+            }
+        }
+        Ok(start..self.arrivals.len())
+    }
+
+    /// A copy of cell `number`.
+    #[inline]
+    fn copy(&mut self, store: &Store, number: usize) -> Result<Span> {
+        let sibling = self.sibling_of(number)?;
+        if number == sibling.cells.end {
+            return Ok(sibling.divider);
+        }
+        let cell = store.node(sibling.page).cell_bytes(number - sibling.cells.start)?;
+        append_cell(&mut self.bytes, cell)
+    }
+
+    /// Where page `page` of the plan begins in the list.
     fn start_of(&self, page: usize) -> usize {
         match page.checked_sub(1) {
             Some(before) => self.plan.ends[before] + usize::from(!self.keeps_all()),
@@ -79,6 +175,15 @@ fn copy_dividers(work: &Workspace, cells: &mut Vec<Vec<u8>>) -> Result<()> {
         cells.push(crate::memory::copy_of(divider)?);
     }
     Ok(())
+}
+
+/// Appends a cell to `bytes`.
+#[inline]
+fn append_cell(bytes: &mut Vec<u8>, cell: &[u8]) -> Result<Span> {
+    let span = Span { start: bytes.len() as u32, size: cell.len() as u32 };
+    crate::memory::reserve(bytes, cell.len())?;
+    bytes.extend_from_slice(cell);
+    Ok(span)
 }
 
 /// Appends two parts to `bytes`, padded with zeros to `size_min`.
@@ -118,26 +223,65 @@ fn rebalance_in(
     parent: PageRef,
     index: usize,
 ) -> Result<()> {
-    gather(work, store, page, parent, index)?;
+    find_siblings(work, store, page, parent, index)?;
+    prefetch_edges(work, store);
     let capacity = store.format.usable - work.kind.header_length();
-    let keeps_all = work.keeps_all();
-    distribute(&mut work.plan, &work.cells, capacity, keeps_all);
+    let mut plan = std::mem::take(&mut work.plan);
+    let planned = make_plan(&mut plan, work, store, capacity);
+    work.plan = plan;
+    planned?;
+    choose_moves(work, store)?;
     take_pages(work, store)?;
-    fill_pages(work, store)?;
+    for index in 0..work.targets.len() {
+        change_page(work, store, index)?;
+    }
+    put_in_order(&mut work.targets, store)?;
     build_dividers(work, store)?;
     hang_under_parent(work, store, parent)
 }
 
+/// Computes where the pages are to end.
+fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) -> Result<()> {
+    let Some(first) = work.siblings.first() else { return Err(Error::Internal("no page")) };
+    let mut cells = [store.node(first.page).cells(); SIBLINGS_MAX];
+    for (cells, sibling) in cells.iter_mut().zip(&work.siblings) {
+        *cells = store.node(sibling.page).cells();
+    }
+    let size_of = |number: usize| {
+        let siblings = work.siblings.iter().zip(&cells);
+        let found = siblings.rev().find(|(sibling, _)| sibling.cells.start <= number);
+        let (sibling, cells) = found.ok_or(Error::Internal("no page"))?;
+        match number == sibling.cells.end {
+            true => Ok(sibling.divider.size as usize),
+            false => cells.size(number - sibling.cells.start),
+        }
+    };
+    distribute(plan, &work.groups, size_of, capacity, work.keeps_all())
+}
+
 /// Which siblings take part: up to three children all of them; at an end the three there; else
 /// the page and one neighbour on each side.
-fn choose_siblings(children: usize, index: usize) -> std::ops::Range<usize> {
+fn choose_siblings(children: usize, index: usize) -> Range<usize> {
     let count = children.min(SIBLINGS_MAX);
     let first = index.saturating_sub(1).min(children - count);
     first..first + count
 }
 
-/// Reads and copies the siblings of `page` and the dividers between them.
-fn gather(
+/// Asks for the memory of the cells that will be sized up and moved: those next to a sibling, which
+/// lie anywhere on their pages. One after the other each would be waited for.
+fn prefetch_edges(work: &Workspace, store: &Store) {
+    let last = work.siblings.len().saturating_sub(1);
+    for (position, sibling) in work.siblings.iter().enumerate() {
+        let node = store.node(sibling.page);
+        let count = node.cell_count();
+        let first = if position > 0 { 0..EDGE.min(count) } else { 0..0 };
+        let behind = if position < last { count.saturating_sub(EDGE)..count } else { 0..0 };
+        first.chain(behind).for_each(|index| node.prefetch_cell(index));
+    }
+}
+
+/// Makes the list of the cells of `page`, of its neighbours, and of the dividers between them.
+fn find_siblings(
     work: &mut Workspace,
     store: &mut Store,
     page: PageRef,
@@ -148,94 +292,173 @@ fn gather(
     let parent_cells = store.node(parent).total_count();
     let range = choose_siblings(parent_cells + 1, index);
     (work.kind, work.first, work.right_child) = (kind, range.start, 0);
-    work.pages.clear();
-    work.cells.clear();
+    work.siblings.clear();
+    work.groups.clear();
     work.bytes.clear();
     for child in range.clone() {
         let number = store.checked_number(store.child_of(parent, child)?)?;
         let sibling = store.fetch_node(number)?;
-        if store.node(sibling).kind() != kind || sibling == parent {
+        let node = store.node(sibling);
+        node.prefetch_pointers();
+        if node.kind() != kind || sibling == parent {
             return Err(Error::corrupt("siblings of different kinds").on_page(number.get()));
         }
-        if work.pages.contains(&sibling) {
+        if work.siblings.iter().any(|other| other.page == sibling) {
             return Err(Error::corrupt("two siblings are one page").on_page(number.get()));
         }
-        work.pages.push(sibling);
-    }
-    if !work.pages.contains(&page) {
-        return Err(Error::corrupt("page is not the child it should be"));
-    }
-    for (position, child) in range.clone().enumerate() {
-        let node = store.node(work.pages[position]);
-        node.gather(&mut work.bytes, &mut work.cells)?;
+        work.add_sibling(sibling, node.total_count(), node.used())?;
         if !kind.is_leaf() {
             work.right_child = node.right_child()?;
         }
         if child + 1 < range.end && !work.keeps_all() {
-            gather_divider(work, store, parent, child)?;
+            list_divider(work, store, parent, child)?;
         }
+    }
+    if !work.siblings.iter().any(|sibling| sibling.page == page) {
+        return Err(Error::corrupt("page is not the child it should be"));
     }
     Ok(())
 }
 
 /// Copies the divider behind child `index` of `parent`, as it would stand on a sibling.
-fn gather_divider(
-    work: &mut Workspace,
-    store: &Store,
-    parent: PageRef,
-    index: usize,
-) -> Result<()> {
+fn list_divider(work: &mut Workspace, store: &Store, parent: PageRef, index: usize) -> Result<()> {
     let node = store.node(parent);
     let divider = node.cell_bytes(index)?;
     let size = store.unpadded_size(divider, node.kind())?;
     let body = divider.get(4..size).ok_or(Error::corrupt("divider without a child"))?;
     if work.kind.is_leaf() {
-        work.push([body, &[]])
+        work.add_divider([body, &[]])
     } else {
         // The divider's own child is the sibling; among the siblings' cells it leads to what was
         // right of the last cell there.
         let child = work.right_child.to_be_bytes();
-        work.push([&child, body])
+        work.add_divider([&child, body])
     }
 }
 
-/// Reuses the old pages from the left, allocates missing ones, frees surplus ones, and puts the
-/// pages in ascending order.
-fn take_pages(work: &mut Workspace, store: &mut Store) -> Result<()> {
-    let count = work.plan.ends.len();
-    let (pages, targets) = (&work.pages, &mut work.targets);
-    targets.clear();
-    for &old in pages.iter().take(count) {
-        targets.push((store.pager.number(old), store.pager.make_writable(old)?));
+/// Says for each page of the plan which cells stay there, and copies those that come to it and
+/// those that become dividers.
+fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
+    work.targets.clear();
+    work.arrivals.clear();
+    let pages = work.plan.ends.len();
+    crate::memory::reserve(&mut work.targets, pages)?;
+    for index in 0..pages {
+        let (start, end) = (work.start_of(index), work.plan.ends[index]);
+        let old = work.siblings.get(index);
+        let (page, cells) = match old {
+            Some(sibling) => (Some(sibling.page), sibling.cells.clone()),
+            None => (None, start..start),
+        };
+        let mut kept = start.max(cells.start)..end.min(cells.end);
+        if kept.is_empty() {
+            kept = start..start;
+        }
+        let before = work.copy_all(store, start..kept.start)?;
+        let after = work.copy_all(store, kept.end..end)?;
+        let divider = if index + 1 < pages && !work.keeps_all() {
+            work.copy(store, end)?
+        } else {
+            Span { start: 0, size: 0 }
+        };
+        // A page that is missing is allocated later.
+        let page = page.or(work.siblings.first().map(|sibling| sibling.page));
+        let page = page.ok_or(Error::Internal("no page"))?;
+        let number = store.pager.number(page);
+        work.targets.push(Target { number, page, kept, before, after, divider });
     }
-    while targets.len() < count {
-        let near = targets.last().map(|&(number, _)| number);
-        targets.push(store.allocate_page(near)?);
-    }
-    for &old in pages.iter().skip(count) {
-        let writable = store.pager.make_writable(old)?;
-        store.node_mut(writable).drop_parked();
-        store.free_page(store.pager.number(old), Some(old))?;
-    }
-    targets.sort_unstable_by_key(|&(number, _)| number);
     Ok(())
 }
 
-/// Gives each page its cells and, on interior pages, its right-most child: that of the divider
-/// behind it, or of the last old page.
-fn fill_pages(work: &Workspace, store: &mut Store) -> Result<()> {
-    for (index, &(number, page)) in work.targets.iter().enumerate() {
-        let (start, end) = (work.start_of(index), work.plan.ends[index]);
-        let cells = work.cells.get(start..end).ok_or(Error::Internal("impossible plan"))?;
-        store.node_mut(page).rebuild(number, work.kind, &work.bytes, cells)?;
-        if !work.kind.is_leaf() {
-            let right = if index + 1 < work.targets.len() {
-                crate::format::bytes::u32_at(work.cell(end), 0)?
-            } else {
-                work.right_child
-            };
-            let right = store.checked_number(right)?;
-            store.node_mut(page).set_right_child(right)?;
+/// Allocates pages that are missing and frees surplus ones.
+fn take_pages(work: &mut Workspace, store: &mut Store) -> Result<()> {
+    let old = work.siblings.len();
+    for index in old..work.targets.len() {
+        let near = work.targets.get(index - 1).map(|target| target.number);
+        let (number, page) = store.allocate_page(near)?;
+        if let Some(target) = work.targets.get_mut(index) {
+            (target.number, target.page) = (number, page.into());
+        }
+    }
+    for sibling in work.siblings.iter().skip(work.targets.len()) {
+        let writable = store.pager.make_writable(sibling.page)?;
+        store.node_mut(writable).drop_parked();
+        store.free_page(store.pager.number(sibling.page), Some(sibling.page))?;
+    }
+    Ok(())
+}
+
+/// Takes what leaves a page away from it, puts there what comes to it, and, on interior pages, sets
+/// the right-most child: that of the divider behind it, or of the last old page.
+fn change_page(work: &Workspace, store: &mut Store, index: usize) -> Result<()> {
+    let target = work.targets.get(index).ok_or(Error::Internal("no page"))?;
+    let old = work.siblings.get(index).map_or(0..0, |sibling| sibling.cells.clone());
+    let arrivals = work.arrivals.get(target.before.start..target.after.end).unwrap_or_default();
+    if target.kept.is_empty() {
+        let page = store.pager.make_writable(target.page)?;
+        store.node_mut(page).rebuild(target.number, work.kind, &work.bytes, arrivals)?;
+    } else if target.kept != old
+        || !arrivals.is_empty()
+        || store.node(target.page).parked_count() > 0
+    {
+        exchange_cells(work, store, target, old.start)?;
+    }
+    if work.kind.is_leaf() {
+        return Ok(());
+    }
+    let right = match index + 1 < work.targets.len() {
+        true => crate::format::bytes::u32_at(&work.bytes[target.divider.range()], 0)?,
+        false => work.right_child,
+    };
+    let right = store.checked_number(right)?;
+    let page = store.pager.make_writable(target.page)?;
+    store.node_mut(page).set_right_child(right)
+}
+
+/// Changes a page that keeps some of its cells, of which the first had the number `first`.
+fn exchange_cells(
+    work: &Workspace,
+    store: &mut Store,
+    target: &Target,
+    first: usize,
+) -> Result<()> {
+    let page = store.pager.make_writable(target.page)?;
+    let mut node = store.node_mut(page);
+    let parked = node.take_parked();
+    // Index in the body, where parked cells do not count.
+    let in_body = |number: usize| {
+        let index = number - first;
+        index - parked.iter().filter(|parked| parked.index < index).count()
+    };
+    let cells = node.node().cell_count();
+    node.remove_all(in_body(target.kept.end)..cells)?;
+    node.remove_all(0..in_body(target.kept.start))?;
+    let arriving = |places: &Range<usize>| work.arrivals.get(places.clone()).unwrap_or_default();
+    node.insert_all(0, &work.bytes, arriving(&target.before))?;
+    for parked in parked.iter().filter(|parked| target.kept.contains(&(first + parked.index))) {
+        let index = first + parked.index - target.kept.start + target.before.len();
+        node.insert(index, &parked.bytes)?;
+    }
+    let end = node.node().total_count();
+    node.insert_all(end, &work.bytes, arriving(&target.after))?;
+    if node.node().parked_count() > 0 {
+        return Err(Error::corrupt("free bytes are miscounted").on_page(target.number.get()));
+    }
+    Ok(())
+}
+
+/// Exchanges what is on the pages until their numbers ascend.
+fn put_in_order(targets: &mut [Target], store: &mut Store) -> Result<()> {
+    for index in 0..targets.len() {
+        let (_, rest) = targets.split_at_mut(index);
+        let Some((place, rest)) = rest.split_first_mut() else { break };
+        let Some(lowest) = rest.iter_mut().min_by_key(|target| target.number) else { break };
+        if lowest.number < place.number {
+            let one = store.pager.make_writable(place.page)?;
+            let other = store.pager.make_writable(lowest.page)?;
+            store.pager.exchange_pages(one, other);
+            std::mem::swap(&mut place.page, &mut lowest.page);
+            std::mem::swap(&mut place.number, &mut lowest.number);
         }
     }
     Ok(())
@@ -247,22 +470,22 @@ fn build_dividers(work: &mut Workspace, store: &Store) -> Result<()> {
     work.dividers.clear();
     work.divider_bytes.clear();
     let between = work.targets.len().saturating_sub(1);
-    for (index, &(number, page)) in work.targets.iter().enumerate().take(between) {
-        let child = number.get().to_be_bytes();
+    for target in work.targets.iter().take(between) {
+        let child = target.number.get().to_be_bytes();
         let mut key = [0; varint::MAX_LENGTH];
         let body = if work.keeps_all() {
-            let node = store.node(page.into());
+            let node = store.node(target.page);
             let last = node.cell_count().checked_sub(1).ok_or(Error::corrupt("empty page"))?;
             let length = varint::encode(node.integer_key(last)? as u64, &mut key);
             &key[..length]
         } else {
-            let span = work.cells[work.plan.ends[index]];
-            let cell = &work.bytes[span.range()];
+            let cell = &work.bytes[target.divider.range()];
             let size = store.unpadded_size(cell, work.kind)?;
             let skip = if work.kind.is_leaf() { 0 } else { 4 };
             cell.get(skip..size).unwrap_or_default()
         };
         let divider = append(&mut work.divider_bytes, [&child, body], 0)?;
+        crate::memory::reserve(&mut work.dividers, 1)?;
         work.dividers.push(divider);
     }
     Ok(())
@@ -275,13 +498,13 @@ fn hang_under_parent(work: &Workspace, store: &mut Store, parent: PageRef) -> Re
     let kind = store.node(parent).kind();
     let first = work.first;
     let parent = store.pager.make_writable(parent)?;
-    splice(work, store, parent, first..first + work.pages.len() - 1)?;
-    let &(last, _) = work.targets.last().ok_or(Error::Internal("no page"))?;
+    splice(work, store, parent, first..first + work.siblings.len() - 1)?;
+    let last = work.targets.last().ok_or(Error::Internal("no page"))?.number;
     store.node_mut(parent).set_child(first + work.dividers.len(), last)?;
     if store.has_pointer_map() {
-        for &(number, page) in &work.targets {
-            store.set_owner(number, Owner::Child(parent_number))?;
-            store.claim_children(page.into())?;
+        for target in &work.targets {
+            store.set_owner(target.number, Owner::Child(parent_number))?;
+            store.claim_children(target.page)?;
         }
         for divider in work.new_dividers() {
             store.claim_cell(divider, kind, parent_number)?;
@@ -292,12 +515,7 @@ fn hang_under_parent(work: &Workspace, store: &mut Store, parent: PageRef) -> Re
 
 /// Replaces the cells `old` of a node by the new dividers. A node with parked cells is laid out
 /// anew: as many cells as fit, the others parked.
-fn splice(
-    work: &Workspace,
-    store: &mut Store,
-    page: PageMut,
-    old: std::ops::Range<usize>,
-) -> Result<()> {
+fn splice(work: &Workspace, store: &mut Store, page: PageMut, old: Range<usize>) -> Result<()> {
     if store.node(page.into()).parked_count() == 0 {
         return store.node_mut(page).replace(old, work.new_dividers());
     }

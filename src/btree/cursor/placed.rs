@@ -40,6 +40,33 @@ impl Cursor {
         }
     }
 
+    /// Whether the entry on a leaf that the cursor is on could have this key instead: that lies
+    /// between its neighbours. `false` also where keys are records, since there an insert finds an
+    /// equal one itself.
+    ///
+    /// # Errors
+    /// As [`Cursor::is_placed`].
+    pub(in crate::btree) fn may_become(&mut self, store: &mut Store, key: Key<'_>) -> Result<bool> {
+        self.check_key(store, key)?;
+        let here = self.level()?;
+        if self.has_records() || !store.node(here.page).is_leaf() {
+            return Ok(false);
+        }
+        for side in [Ordering::Less, Ordering::Greater] {
+            let Some(other) = self.beyond(store, side) else { continue };
+            let found = match key {
+                Key::Integer(wanted) => {
+                    store.node(other.page).integer_key(other.index)?.cmp(&wanted)
+                }
+                Key::Bytes(wanted) => store.compare_key(other.page, other.index, wanted)?,
+            };
+            if found != side.reverse() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The same, with the comparison of a cell with the key given.
     pub(super) fn is_beside(
         &self,

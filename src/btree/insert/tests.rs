@@ -135,3 +135,47 @@ fn appends_go_behind_the_last_entry_whatever_happened_since() {
         tree.compare();
     }
 }
+
+/// Records are replaced in place where they may be, whatever becomes of their size.
+#[test]
+fn a_record_takes_the_place_of_another() {
+    let mut db = database(512, AutoVacuum::Full);
+    let root = db.create_table(INDEX).unwrap();
+    let cursor = db.open_cursor(root, true).unwrap();
+    let mut entries = BTreeMap::new();
+    for number in 0..300u32 {
+        db.insert(cursor, Key::Bytes(&bytes_of(2 * number, 30)), &[], 0).unwrap();
+        entries.insert(2 * number, bytes_of(2 * number, 30));
+    }
+    let (mut replaced, mut refused) = (0, 0);
+    for number in 0..300u32 {
+        let number = number * 7 % 300 * 2;
+        assert!(db.seek(cursor, Key::Bytes(&entries[&number])).unwrap().is_eq());
+        // Beyond its neighbours, and, every other time, of another size.
+        if number < 598 {
+            assert!(!db.replace(cursor, Key::Bytes(&bytes_of(number + 3, 9)), &[], 0).unwrap());
+        }
+        let mut record = bytes_of(number, [30, 90, 700, 2][number as usize / 2 % 4]);
+        record.push(b'x');
+        match db.replace(cursor, Key::Bytes(&record), &[], 0).unwrap() {
+            true => replaced += 1,
+            false => {
+                refused += 1;
+                db.delete(cursor).unwrap();
+                db.insert(cursor, Key::Bytes(&record), &[], 0).unwrap();
+            }
+        }
+        entries.insert(number, record);
+    }
+    assert!(replaced > 200 && refused > 10, "{replaced} {refused}");
+    let mut found = Vec::new();
+    let mut there = db.first(cursor).unwrap();
+    while there {
+        found.push(db.key(cursor).unwrap());
+        there = db.next(cursor).unwrap();
+    }
+    assert_eq!(found, entries.into_values().collect::<Vec<_>>());
+    assert_eq!(db.integrity_check(&[1, i64::from(root.get())], 10).unwrap(), [""; 0]);
+    db.close_cursor(cursor);
+    assert!(db.replace(cursor, Key::Bytes(b"x"), &[], 0).is_err());
+}

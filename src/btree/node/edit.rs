@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::format::PageNumber;
 use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
 
+/// So many cells are inserted at once.
+const BATCH: usize = 32;
+
 impl NodeMut<'_> {
     /// Formats the page as an empty node of type `kind` (page 1 keeps its file header; reserved
     /// bytes are kept). Parked cells are forgotten; an interior page has no right child yet. Marks
@@ -145,42 +148,132 @@ impl NodeMut<'_> {
         self.set_count(count - 1)
     }
 
+    /// Removes the cells `range` of the body. No cell may be parked.
+    ///
+    /// # Errors
+    /// As [`NodeMut::remove`].
+    pub(crate) fn remove_all(&mut self, range: Range<usize>) -> Result<()> {
+        let count = usize::from(self.info.cells);
+        if range.is_empty() {
+            return Ok(());
+        }
+        if !self.info.parked.is_empty() || range.end > count {
+            return Err(Error::corrupt("no such cells on the page"));
+        }
+        if range.len() == count {
+            return self.reset_body();
+        }
+        // From the last one on, since pages that were filled in order have that first in memory:
+        // then the gap grows cell by cell, and no free blocks are made. What lies together is
+        // released together.
+        let mut run = 0..0;
+        let mut freed = 0;
+        for index in range.clone().rev() {
+            let Range { start, end } = self.node().cells().place(index)?;
+            freed += end - start + 2;
+            if start == run.end && !run.is_empty() {
+                run.end = end;
+            } else if end == run.start {
+                run.start = start;
+            } else {
+                if !run.is_empty() {
+                    self.release(run.start, run.end)?;
+                }
+                run = start..end;
+            }
+        }
+        self.release(run.start, run.end)?;
+        let free = self.info.free as usize + freed;
+        if free > self.format.usable - (self.info.pointers_end() - 2 * range.len()) {
+            return Err(Error::corrupt("free bytes are miscounted"));
+        }
+        let pointer = self.info.pointer_position(range.start);
+        let pointers = slice_mut(self.bytes, pointer, 2 * (count - range.start))?;
+        pointers.copy_within(2 * range.len().., 0);
+        self.info.free = free as u32;
+        self.info.remove_heads(range.clone());
+        self.set_count(count - range.len())
+    }
+
+    /// Inserts `cells`, each a part of `source`, one after the other, the first at `index`. No cell
+    /// may be parked, and all of them must fit.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they do not, or the free space is not what the page says.
+    pub(crate) fn insert_all(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<()> {
+        let mut index = index;
+        for cells in cells.chunks(BATCH) {
+            let placed = self.insert_batch(index, source, cells)?;
+            for (number, cell) in cells.iter().enumerate().skip(placed) {
+                let bytes = source.get(cell.range()).unwrap_or_default();
+                self.insert(index + number, bytes)?;
+            }
+            index += cells.len();
+        }
+        match self.info.parked.is_empty() {
+            true => Ok(()),
+            false => Err(Error::corrupt("free bytes are miscounted")),
+        }
+    }
+
+    /// Inserts the first of `cells`, as many as there is room for without moving others, and
+    /// returns their number. Their pointers are written at once, and their heads.
+    fn insert_batch(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<usize> {
+        let count = usize::from(self.info.cells);
+        if !self.info.parked.is_empty() || index > count {
+            return Err(Error::corrupt("no such place on the page"));
+        }
+        let mut places = [[0; 2]; BATCH];
+        let (mut placed, mut taken) = (0, 0);
+        for (cell, place) in cells.iter().zip(&mut places) {
+            let size = cell.size as usize;
+            if taken + size + 2 > self.info.free as usize {
+                break;
+            }
+            let Some(at) = self.find_room(size, 2 * cells.len())? else { break };
+            write_cell(self.bytes, at, source.get(cell.range()).unwrap_or_default())?;
+            *place = (at as u16).to_be_bytes();
+            taken += size + 2;
+            placed += 1;
+        }
+        let pointer = self.info.pointer_position(index);
+        let behind = 2 * (count - index);
+        let pointers = slice_mut(self.bytes, pointer, behind + 2 * placed)?;
+        pointers.copy_within(..behind, 2 * placed);
+        let new = places.get(..placed).unwrap_or_default().as_flattened();
+        slice_mut(pointers, 0, 2 * placed)?.copy_from_slice(new);
+        self.info.free -= taken as u32;
+        self.set_count(count + placed)?;
+        if self.info.has_heads() {
+            self.add_heads(index..index + placed);
+        }
+        Ok(placed)
+    }
+
     /// Replaces the cells `old` of the body by `new`, one after the other; no cell may be parked
-    /// before. Many heads are moved once, instead of once for each cell.
+    /// before. Those of equal size take the places of the old ones.
     ///
     /// # Errors
     /// As [`NodeMut::remove`] and [`NodeMut::insert`].
     pub(crate) fn replace<'c>(
         &mut self,
         old: Range<usize>,
-        new: impl ExactSizeIterator<Item = &'c [u8]> + Clone,
+        new: impl Iterator<Item = &'c [u8]>,
     ) -> Result<()> {
-        let mut heads = self.info.take_heads();
-        for _ in old.clone() {
-            self.remove(old.start)?;
-        }
-        for (index, cell) in new.clone().enumerate() {
-            self.insert(old.start + index, cell)?;
-        }
-        // H1; without memory there are no heads.
-        if !heads.is_empty()
-            && old.end <= heads.len()
-            && self.info.parked.is_empty()
-            && heads.try_reserve(new.len()).is_ok()
+        let mut index = old.start;
+        let mut new = new.peekable();
+        while index < old.end
+            && let Some(cell) = new.peek()
+            && self.node().cells().size(index)? == cell.len().max(SIZE_MIN)
         {
-            let mut broken = false;
-            let node = self.node();
-            heads.splice(
-                old,
-                new.map(|cell| {
-                    let head = node.head_of_cell(cell);
-                    broken |= head.is_none();
-                    head.unwrap_or_default()
-                }),
-            );
-            if !broken {
-                self.info.set_heads(heads);
-            }
+            self.overwrite(index, cell)?;
+            new.next();
+            index += 1;
+        }
+        self.remove_all(index..old.end)?;
+        for cell in new {
+            self.insert(index, cell)?;
+            index += 1;
         }
         Ok(())
     }
@@ -202,8 +295,7 @@ impl NodeMut<'_> {
         write_cell(self.bytes, at, cell)?;
         if self.info.has_heads() {
             let head = self.node().head_of_cell(cell);
-            self.info.remove_head(index);
-            self.info.insert_head(index, head);
+            self.info.replace_head(index, head);
         }
         Ok(())
     }

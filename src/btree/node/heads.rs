@@ -11,7 +11,9 @@
 //! They are made when a node has been searched often enough for it to pay, and kept up to date from
 //! then on as cells come and go, until the node is laid out anew.
 
-use super::{Node, NodeInfo, cell};
+use std::ops::Range;
+
+use super::{Node, NodeInfo, NodeMut, cell};
 use crate::error::Result;
 
 /// Searches after which heads are made: one for this many cells. Making the heads of a leaf costs
@@ -105,6 +107,15 @@ impl NodeInfo {
         }
     }
 
+    /// The cell at `index` is another one now, with this head (H1).
+    #[inline]
+    pub(super) fn replace_head(&mut self, index: usize, head: Option<u64>) {
+        match (head, self.heads.get_mut(index)) {
+            (Some(head), Some(place)) => *place = head,
+            _ => self.drop_heads(),
+        }
+    }
+
     /// The cell at `index` was taken out (H1).
     #[inline]
     pub(super) fn remove_head(&mut self, index: usize) {
@@ -113,10 +124,39 @@ impl NodeInfo {
         }
     }
 
+    /// These cells were taken out (H1).
+    #[inline]
+    pub(super) fn remove_heads(&mut self, cells: Range<usize>) {
+        if cells.end <= self.heads.len() {
+            self.heads.drain(cells);
+        }
+    }
+
     /// Whether there are heads.
     #[inline]
     pub(super) fn has_heads(&self) -> bool {
         !self.heads.is_empty()
+    }
+}
+
+impl NodeMut<'_> {
+    /// The cells `new` were put among the others (H1). Without memory there are no heads.
+    pub(super) fn add_heads(&mut self, new: Range<usize>) {
+        let mut heads = self.info.take_heads();
+        let old = heads.len();
+        if new.start > old || heads.try_reserve(new.len()).is_err() {
+            return self.info.drop_heads();
+        }
+        heads.resize(old + new.len(), 0);
+        heads.copy_within(new.start..old, new.end);
+        let places = heads.get_mut(new.clone()).unwrap_or_default();
+        for (index, place) in new.zip(places) {
+            match self.node().head(index) {
+                Ok(head) => *place = head,
+                Err(_) => return self.info.drop_heads(),
+            }
+        }
+        self.info.heads = heads;
     }
 }
 
@@ -149,6 +189,14 @@ impl<'a> Node<'a> {
         }
         if broken {
             heads.clear();
+        }
+    }
+
+    /// The head of cell `index`.
+    fn head(&self, index: usize) -> Result<u64> {
+        match self.kind().has_integer_keys() {
+            true => self.integer_key(index).map(head_of_integer),
+            false => self.key_start(index).map(head_of_bytes),
         }
     }
 

@@ -361,7 +361,7 @@ impl<'a> Node<'a> {
             let at = usize::from(u16::from_be_bytes(*pointer));
             let size = match quick_size(at) {
                 Some(size) if at >= content => size,
-                _ => self.size_at(at, layout)?,
+                _ => self.size_slowly(at, layout)?,
             };
             *span = Span { start: base.wrapping_add(at) as u32, size: size as u32 };
         }
@@ -369,7 +369,22 @@ impl<'a> Node<'a> {
     }
 
     /// The bytes that the cell at `at` takes on the page.
+    #[inline]
     fn size_at(&self, at: usize, layout: Layout) -> Result<usize> {
+        let page = self.bytes.get(..self.format.usable).unwrap_or_default();
+        let quick_size = match self.info.kind {
+            NodeKind::TABLE_LEAF => cell::quick_size::<true>(page, at, self.format.max_leaf),
+            NodeKind::INDEX_LEAF => cell::quick_size::<false>(page, at, self.format.max_local),
+            _ => None,
+        };
+        match quick_size {
+            Some(size) if at >= self.info.content as usize => Ok(size),
+            _ => self.size_slowly(at, layout),
+        }
+    }
+
+    #[inline(never)]
+    fn size_slowly(&self, at: usize, layout: Layout) -> Result<usize> {
         if at < self.info.content as usize {
             return Err(Error::corrupt("cell outside of the content area"));
         }
@@ -441,18 +456,29 @@ impl<'a> Node<'a> {
     /// # Errors
     /// [`Error::Corrupt`] if it does not lie within the content area.
     pub(crate) fn cell_bytes(&self, index: usize) -> Result<&'a [u8]> {
-        let mut body = index;
-        for parked in &self.info.parked {
-            if parked.index == index {
-                return Ok(&parked.bytes);
-            }
-            if parked.index < index {
-                body -= 1;
-            }
-        }
-        let at = self.cell_position(body)?;
-        let size = self.size_at(at, self.info.layout)?;
-        crate::format::bytes::slice(self.bytes, at, size)
+        self.cells().bytes(index)
+    }
+
+    /// The cells, to be sized up one by one.
+    #[inline]
+    pub(crate) fn cells(&self) -> Cells<'a> {
+        let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
+        let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
+        let page = self.bytes.get(..self.format.usable).unwrap_or_default();
+        let max = match self.info.kind {
+            NodeKind::TABLE_LEAF => self.format.max_leaf,
+            NodeKind::INDEX_LEAF => self.format.max_local,
+            _ => 0,
+        };
+        Cells { node: *self, page, pointers, content: self.info.content as usize, max }
+    }
+
+    /// The bytes that all cells take, parked ones and pointers included.
+    pub(crate) fn used(&self) -> usize {
+        let body = self.format.usable - self.info.pointers_end();
+        let in_body = body.saturating_sub(self.info.free as usize);
+        let parked = self.info.parked.iter().map(|parked| parked.bytes.len() + 2);
+        in_body + 2 * self.cell_count() + parked.sum::<usize>()
     }
 
     /// The key of cell `index` of an integer tree; touches as few bytes as possible (hot path).
@@ -529,6 +555,88 @@ impl<'a> Node<'a> {
         format: &PageFormat,
     ) -> Result<Cell<'a>> {
         cell::decode(bytes, Layout::of(kind), format)
+    }
+}
+
+/// The cells of a node as bytes, those that are parked among them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cells<'a> {
+    node: Node<'a>,
+    /// The usable part of the page.
+    page: &'a [u8],
+    pointers: &'a [[u8; 2]],
+    content: usize,
+    /// Up to this many bytes of payload a cell of the kind is of the usual sort; 0 if none is.
+    max: usize,
+}
+
+impl<'a> Cells<'a> {
+    /// Where cell `index` of the body is on the page.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it does not lie within the content area.
+    #[inline(always)]
+    pub(crate) fn place(&self, index: usize) -> Result<std::ops::Range<usize>> {
+        if let Some(pointer) = self.pointers.get(index) {
+            let at = usize::from(u16::from_be_bytes(*pointer));
+            let size = match self.node.info.kind {
+                NodeKind::TABLE_LEAF => cell::quick_size::<true>(self.page, at, self.max),
+                NodeKind::INDEX_LEAF => cell::quick_size::<false>(self.page, at, self.max),
+                _ => None,
+            };
+            if let Some(size) = size
+                && at >= self.content
+            {
+                return Ok(at..at.wrapping_add(size));
+            }
+        }
+        self.place_slowly(index)
+    }
+
+    #[inline(never)]
+    fn place_slowly(&self, index: usize) -> Result<std::ops::Range<usize>> {
+        let at = self.node.cell_position(index)?;
+        Ok(at..at + self.node.size_slowly(at, self.node.info.layout)?)
+    }
+
+    /// The index in the body of cell `index` counted with the parked ones, or the parked cell.
+    #[inline(always)]
+    fn find(&self, index: usize) -> std::result::Result<usize, &'a [u8]> {
+        let mut body = index;
+        for parked in &self.node.info.parked {
+            if parked.index == index {
+                return Err(&parked.bytes);
+            }
+            body -= usize::from(parked.index < index);
+        }
+        Ok(body)
+    }
+
+    /// The bytes that cell `index`, counted with the parked ones, takes on the page.
+    ///
+    /// # Errors
+    /// As [`Cells::place`].
+    #[inline(always)]
+    pub(crate) fn size(&self, index: usize) -> Result<usize> {
+        match self.find(index) {
+            Ok(body) => self.place(body).map(|place| place.len()),
+            Err(parked) => Ok(parked.len()),
+        }
+    }
+
+    /// Cell `index`, counted with the parked ones: as many bytes as it takes on the page.
+    ///
+    /// # Errors
+    /// As [`Cells::place`].
+    #[inline(always)]
+    pub(crate) fn bytes(&self, index: usize) -> Result<&'a [u8]> {
+        match self.find(index) {
+            Ok(body) => {
+                let place = self.place(body)?;
+                self.page.get(place).ok_or(Error::corrupt("cell reaches beyond the page"))
+            }
+            Err(parked) => Ok(parked),
+        }
     }
 }
 

@@ -113,23 +113,30 @@ impl NodeMut<'_> {
     /// Takes `size` bytes out of the free space, leaving two for a cell pointer, and returns where
     /// they begin. The caller keeps count (N3) and has made sure that there are `size + 2`.
     pub(super) fn allocate(&mut self, size: usize) -> Result<usize> {
-        let header = self.info.header();
-        let pointers_end = self.info.pointers_end();
-        let mut content = content_start(self.bytes, header)?;
-        if content >= pointers_end + 2
-            && let Some(at) = self.take_block(size)?
-        {
+        if let Some(at) = self.find_room(size, 2)? {
             return Ok(at);
         }
-        if content < pointers_end + 2 + size {
-            self.defragment()?;
-            content = content_start(self.bytes, header)?;
-            if content < pointers_end + 2 + size {
-                return Err(Error::corrupt("free bytes are miscounted"));
-            }
+        self.defragment()?;
+        let room = self.find_room(size, 2)?;
+        room.ok_or(Error::corrupt("free bytes are miscounted"))
+    }
+
+    /// The same, leaving `pointers` bytes for cell pointers; `None` if there is no such room in one
+    /// piece.
+    pub(super) fn find_room(&mut self, size: usize, pointers: usize) -> Result<Option<usize>> {
+        let pointers_end = self.info.pointers_end() + pointers;
+        let content = content_start(self.bytes, self.info.header())?;
+        if content < pointers_end {
+            return Ok(None);
+        }
+        if let Some(at) = self.take_block(size)? {
+            return Ok(Some(at));
+        }
+        if content - pointers_end < size {
+            return Ok(None);
         }
         self.set_content(content - size)?;
-        Ok(content - size)
+        Ok(Some(content - size))
     }
 
     /// Takes `size` bytes from the first free block that has as many: from its end, or the whole

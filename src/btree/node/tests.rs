@@ -163,6 +163,51 @@ fn table_leaf(key: i64, data: usize, format: &PageFormat) -> Vec<u8> {
     cell
 }
 
+/// Runs of cells are put anywhere and taken away anywhere.
+#[test]
+fn many_cells_come_and_go_at_once() {
+    let mut random = Random(7);
+    let mut sheet = Sheet::new(1024, 0, page(2), 0x0d);
+    let mut keys: Vec<i64> = Vec::new();
+    for round in 0..3000 {
+        if round % 50 == 0 {
+            sheet.make_heads();
+        }
+        let start = random.below(keys.len() + 1);
+        if random.below(2) == 0 {
+            let end = start + random.below(keys.len() - start + 1);
+            sheet.edit().remove_all(start..end).unwrap();
+            keys.drain(start..end);
+        } else {
+            let (mut source, mut cells, mut new) = (Vec::new(), Vec::new(), Vec::new());
+            let mut room = sheet.node().free_bytes().unwrap();
+            for _ in 0..random.below(50) {
+                let key = random.below(100_000) as i64;
+                let cell = table_leaf(key, random.below(40), &sheet.format);
+                let Some(left) = room.checked_sub(cell.len() + 2) else { break };
+                room = left;
+                cells.push(Span { start: source.len() as u32, size: cell.len() as u32 });
+                source.extend(cell);
+                new.push(key);
+            }
+            sheet.edit().insert_all(start, &source, &cells).unwrap();
+            keys.splice(start..start, new);
+            assert_eq!(sheet.space().0, room);
+        }
+        sheet.check();
+        let found = (0..keys.len()).map(|index| sheet.node().integer_key(index).unwrap());
+        assert!(found.eq(keys.iter().copied()));
+        assert_eq!(sheet.node().cell_count(), keys.len());
+        let sizes = (0..keys.len()).map(|index| sheet.node().cells().size(index).unwrap() + 2);
+        assert_eq!(sheet.node().used(), sizes.sum::<usize>());
+    }
+    // What does not fit is damage, and so is what is not there.
+    let cells = [Span { start: 0, size: 1000 }; 2];
+    assert!(sheet.edit().insert_all(0, &[9; 1000], &cells).is_err());
+    sheet.edit().drop_parked();
+    assert!(sheet.edit().remove_all(0..1000).is_err());
+}
+
 /// Rows 2 to 6 of the measured values: table 1 of a file with pages of 1024 bytes.
 #[test]
 fn the_measured_free_space_is_reproduced() {
