@@ -209,12 +209,9 @@ impl Journal {
     }
 
     /// An older, longer journal may have left a header exactly where a reader looks for the next
-    /// segment: it must not be taken for one of ours.
+    /// segment: it must not be taken for one of ours. Where nothing is, zeros are read.
     fn break_stale_header(&mut self) -> Result<()> {
         let at = next_sector(self.out.end(), self.setup.sector);
-        if at >= self.out.file().size()? {
-            return Ok(());
-        }
         let mut magic = [0; MAGIC.len()];
         self.out.file().read_at(&mut magic, at)?;
         if magic == MAGIC { self.out.file_mut().write_at(&[0], at) } else { Ok(()) }
