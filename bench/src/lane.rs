@@ -263,6 +263,9 @@ impl<S: Store> Lane<S> {
     }
 
     fn change(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
+        if workload == Workload::DeleteHalf {
+            self.finish()?; // The rows before had a small cache.
+        }
         let store = self.hot(plan)?;
         let count = match workload {
             Workload::DeleteHalf => plan.half(),
