@@ -17,6 +17,8 @@ SEED ?= 1
 STREAMS ?= 10
 # And how many seconds the threads of the write-behind layer disturb each other.
 THREAD_SECONDS ?= 60
+# And how many transactions each of four Tcl threads makes on one page cache; about a minute.
+THREAD_ROUNDS ?= 9000
 # Switches between threads that the model checker tries beyond those at a wait.
 PREEMPTIONS ?= 2
 
@@ -47,7 +49,8 @@ test: all
 	$(WITH_LIBRARY) $(CARGO) test
 
 torture: all memcheck loom tsan
-	@tools/setup.sh tclsh sqlite3
+	@tools/setup.sh tclsh sqlite3 --optional tcl-thread
+	$(WITH_LIBRARY) TCLBTREE_ROUNDS=$(THREAD_ROUNDS) $(TCLSH) test/shared-threads.test
 	WRITE_BEHIND_SECONDS=$(THREAD_SECONDS) $(CARGO) test --release --lib write_behind::tests::threads
 	@for piece in $(TORTURES); do \
 	    echo "torture: $$piece, $(SECONDS) seconds from seed $(SEED)"; \
