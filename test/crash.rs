@@ -80,9 +80,11 @@ impl Stream {
             }
             if random.percent(80) {
                 book.db.commit().unwrap();
+                let is_other = wanted != content;
                 content = wanted;
-                // A commit of nothing is no state of its own to fall back to.
-                if disk.change_count() > finished[finished.len() - 1] {
+                // A commit of nothing is no state of its own to fall back to, even if a journal
+                // came and went.
+                if is_other && disk.change_count() > finished[finished.len() - 1] {
                     states.push(content.clone());
                     finished.push(disk.change_count());
                 }

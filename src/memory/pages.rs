@@ -221,12 +221,19 @@ pub(crate) struct PageBuffer {
 impl PageBuffer {
     /// Lets the system have the memory of whole memory pages back until they are written again.
     fn forget_content(&self) {
-        const PAGE: usize = 4096;
-        if self.chunk.layout.align() == HUGE && self.size.is_multiple_of(PAGE) {
-            // SAFETY: all of it belongs to this buffer (P1), which reads as zeros afterwards.
+        if self.chunk.layout.align() == HUGE && self.size.is_multiple_of(memory_page()) {
+            // SAFETY: all of it belongs to this buffer (P1), whole memory pages, since buffers
+            // begin at multiples of their size; and it reads as zeros afterwards.
             unsafe { libc::madvise(self.start.as_ptr().cast(), self.size, libc::MADV_DONTNEED) };
         }
     }
+}
+
+/// Bytes of the system's pages of memory: the least that can be given back.
+fn memory_page() -> usize {
+    // SAFETY: takes a number and returns one.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(HUGE)
 }
 
 // SAFETY: a buffer is the only way to its bytes (P1), as a box is.

@@ -244,7 +244,10 @@ impl<X: PageInfo> Pager<X> {
         let limit = self.cache_limit();
         self.cache.set_expected(limit);
         while self.cache.len() >= limit {
-            let clean = if self.cache.is_mostly_dirty() { None } else { self.cache.oldest_clean() };
+            // Before the file was written to, spilling takes a lock that a reader may be in the way
+            // of: then a clean page is worth a longer look.
+            let spills = self.state == State::FileChanged && self.cache.is_mostly_dirty();
+            let clean = if spills { None } else { self.cache.oldest_clean() };
             match clean {
                 Some(frame) => self.cache.remove(frame),
                 None if self.recycle_dirty()? => {}

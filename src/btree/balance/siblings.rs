@@ -297,6 +297,10 @@ fn find_siblings(
     work.bytes.clear();
     for child in range.clone() {
         let number = store.checked_number(store.child_of(parent, child)?)?;
+        // Pages may be exchanged below, and the file header stays where it is.
+        if number == PageNumber::ONE {
+            return Err(Error::corrupt("page 1 is nobody's child").on_page(1));
+        }
         let sibling = store.fetch_node(number)?;
         let node = store.node(sibling);
         node.prefetch_pointers();
@@ -562,6 +566,28 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::choose_siblings;
+    use crate::btree::store::testing::{database, peek, poke};
+    use crate::btree::{Key, TABLE};
+    use crate::format::AutoVacuum;
+
+    /// A root that has page 1 as its child: the file header stays on page 1, whatever is inserted.
+    #[test]
+    fn page_one_is_no_sibling() {
+        let mut db = database(512, AutoVacuum::None);
+        let root = db.create_table(TABLE).unwrap();
+        let cursor = db.open_cursor(root, true).unwrap();
+        for key in 1..=36 {
+            db.insert(cursor, Key::Integer(2 * key), &[b'x'; 30], 0).unwrap();
+        }
+        assert_eq!(peek(&mut db, root.get())[0], 5, "the root is an interior page");
+        let header = peek(&mut db, 1)[..100].to_vec();
+        poke(&mut db, root.get(), 8, &1u32.to_be_bytes());
+        let failed = (1..72)
+            .step_by(2)
+            .any(|key| db.insert(cursor, Key::Integer(key), &[b'y'; 30], 0).is_err());
+        assert!(failed);
+        assert_eq!(peek(&mut db, 1)[..100], header[..]);
+    }
 
     #[test]
     fn the_page_and_its_neighbours_take_part() {

@@ -265,7 +265,7 @@ impl LockedCursor<'_> {
             && self.index + 1 == self.cells
             && self.knows_entry()
             && self.entry.key.checked_add(1) == Some(wanted)
-            && self.next_slowly()?
+            && self.next_slowly() == Ok(true)
             && self.is_step_to(wanted)
         {
             return Ok(Ordering::Equal); // The first of the next leaf.
