@@ -36,7 +36,7 @@ pub trait Contender {
     /// Opens a file, its own or another contender's, and checks all of it: the integrity check,
     /// the sum of keys and values, and some of the values byte for byte.
     fn verify(&self, file: &Path, plan: &Plan) -> Result<()>;
-    /// Bytes on the heap after a scan of the file with a cache of so many pages.
+    /// Bytes of memory in use after a scan of the file with a cache of so many pages.
     fn memory(&self, plan: &Plan, cache_pages: u32) -> Result<u64>;
     /// Deletes the files.
     fn clean_up(&self) -> Result<()>;
