@@ -347,7 +347,8 @@ impl Btree {
     /// that matters.
     pub(super) fn is_blocked_by_reader(&self, root: PageNumber, except: Option<CursorId>) -> bool {
         let own = self.session.id;
-        self.session.cursor_locks
+        self.cursors.len() > usize::from(except.is_some())
+            && self.session.cursor_locks
             && self.cursors.iter().any(|(id, cursor)| {
                 cursor.root == root && !cursor.writable && Some(id) != except && cursor.owner == own
             })

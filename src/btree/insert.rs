@@ -7,8 +7,8 @@ use crate::format::{PageNumber, varint};
 use crate::pager::PageRef;
 
 use super::balance;
-use super::cursor::{Cursor, CursorId, Position};
-use super::node::{Node, NodeKind};
+use super::cursor::{Cursor, CursorId, DEPTH_MAX, Position};
+use super::node::{Front, Node, NodeKind};
 use super::pointer_map::Owner;
 use super::store::Store;
 use super::{Btree, InsertHints, Key};
@@ -62,18 +62,57 @@ impl Btree {
         self.check_write_through(cursor, |_| Ok(()))?;
         let payload = check_payload(key, data, zeros)?;
         let mark = self.store.pager.mark();
-        let place = self.prepare_insert(cursor, key, payload, hints);
-        let result = match place {
-            Ok(place) => {
-                let cursor = self.cursors.get_mut(cursor)?;
-                let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, place);
-                let parked = cursor.park(&mut self.store);
-                self.note_failure(inserted.and(parked))
-            }
+        let result = match self.insert_behind(cursor, key, data, zeros, payload) {
+            Ok(false) => self.insert_anywhere(cursor, key, data, zeros, hints),
+            Ok(true) => Ok(()),
             Err(error) => Err(error),
         };
         self.store.pager.release(mark);
         result
+    }
+
+    /// The short way for an entry that follows one which this cursor has put behind all others: it
+    /// is written straight into the same leaf. `false` if there is no such leaf, or no room in its
+    /// gap; then nothing has changed.
+    #[inline]
+    fn insert_behind(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+        payload: usize,
+    ) -> Result<bool> {
+        // Others on the tree would have to be saved first (cursor invariant C3).
+        if self.cursors.len() > 1 {
+            return Ok(false);
+        }
+        let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
+        let Some(leaf) = cursor.leaf_to_append(store, key, payload)? else { return Ok(false) };
+        let appended = append_entry(store, leaf, key, data, zeros as usize);
+        match cursor.position {
+            Position::Parked if appended.is_ok() => appended,
+            _ => {
+                let parked = cursor.park(store);
+                self.note_failure(appended.and_then(|appended| parked.map(|()| appended)))
+            }
+        }
+    }
+
+    /// Inserts after a search for the place.
+    fn insert_anywhere(
+        &mut self,
+        id: CursorId,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: u32,
+        hints: InsertHints,
+    ) -> Result<()> {
+        let found = self.prepare_insert(id, key, hints)?;
+        let cursor = self.cursors.get_mut(id)?;
+        let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, found);
+        let parked = cursor.park(&mut self.store);
+        self.note_failure(inserted.and(parked))
     }
 
     /// Puts another entry in the place of the one that the cursor is on, if it belongs just there:
@@ -127,35 +166,30 @@ impl Btree {
         if !cursor.may_become(store, key)? {
             return Ok(false);
         }
-        let place = Place::At(Ordering::Equal);
-        let replaced = cursor.insert(store, key, data, zeros as usize, place);
+        let replaced = cursor.insert(store, key, data, zeros as usize, Ordering::Equal);
         let parked = cursor.park(store);
         self.note_failure(replaced.and(parked))?;
         Ok(true)
     }
 
-    /// Finds the place of an entry with `key` and at most `payload` bytes, all other cursors on the
-    /// tree being saved; nothing has changed yet if this fails.
+    /// Puts the cursor where an entry with `key` goes, and tells what is there as a search does, all
+    /// other cursors on the tree being saved; nothing has changed yet if this fails.
     fn prepare_insert(
         &mut self,
         id: CursorId,
         key: Key<'_>,
-        payload: usize,
         hints: InsertHints,
-    ) -> Result<Place> {
+    ) -> Result<Ordering> {
         self.save_cursors_on_tree_of(id)?;
         let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
         if let Some(found) = hints.sought
             && cursor.is_placed(store, key, found)?
         {
             cursor.note_insert_place(store, found);
-            return Ok(Place::At(found));
-        }
-        if let Some(leaf) = cursor.leaf_to_append(store, key, payload)? {
-            return Ok(Place::Behind(leaf));
+            return Ok(found);
         }
         cursor.appending |= hints.behind_all;
-        Ok(Place::At(cursor.seek_to_insert(store, key)?))
+        cursor.seek_to_insert(store, key)
     }
 
     /// What every write through a cursor needs. `check_entry` is what deleting asks in between.
@@ -210,29 +244,44 @@ fn check_payload(key: Key<'_>, data: &[u8], zeros: u32) -> Result<usize> {
     }
 }
 
-/// Where an entry goes.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Where the cursor is, which found this when it searched for the key.
-    At(Ordering),
-    /// Behind the last cell of this leaf, on which it fits.
-    Behind(PageRef),
+/// Writes an entry that fits behind the last cell of a leaf; `false` if there is no room in the gap.
+#[inline]
+fn append_entry(
+    store: &mut Store,
+    leaf: PageRef,
+    key: Key<'_>,
+    data: &[u8],
+    zeros: usize,
+) -> Result<bool> {
+    let kind = store.node(leaf).kind();
+    let page = store.pager.make_writable(leaf)?;
+    let (data, zeros) = if kind.has_data() { (data, zeros) } else { (&[][..], 0) };
+    let front = front_of(kind, key, data.len() + zeros);
+    let key = if let Key::Bytes(key) = key { key } else { &[] };
+    store.node_mut(page).append(front, [key, data], zeros)
+}
+
+/// The integers of the cell of an entry.
+#[inline]
+fn front_of(kind: NodeKind, key: Key<'_>, data: usize) -> Front {
+    let key = match key {
+        Key::Integer(key) => key as u64,
+        Key::Bytes(key) => key.len() as u64,
+    };
+    Front::new(kind.as_leaf().has_data().then_some(data), key)
 }
 
 impl Cursor {
-    /// Inserts at this place.
+    /// Inserts where the cursor is, which found this when it searched for the key.
     fn insert(
         &mut self,
         store: &mut Store,
         key: Key<'_>,
         data: &[u8],
         zeros: usize,
-        place: Place,
+        found: Ordering,
     ) -> Result<()> {
-        let page = match place {
-            Place::At(_) => self.level()?.page,
-            Place::Behind(leaf) => leaf,
-        };
+        let page = self.level()?.page;
         let kind = store.node(page).kind();
         let number = store.pager.number(page);
         let shape = store.shape;
@@ -242,15 +291,15 @@ impl Cursor {
             if let Some(first) = overflow {
                 store.set_owner(first, Owner::OverflowFirst(number))?;
             }
-            match place {
-                Place::At(found) => self.put_cell(store, &mut cell, found),
-                Place::Behind(leaf) => append_cell(store, leaf, &cell),
-            }
+            self.put_cell(store, &mut cell, found)
         });
         store.cell_buffer = cell;
-        // An append that made no other page the right-most one: the next may follow it.
-        let follows = self.appending && result.is_ok() && shape == store.shape;
-        self.appended_to = follows.then_some((number, shape));
+        // The next may follow an append, on the page that balancing has made the right-most one.
+        self.appended_to = match self.appending && result.is_ok() {
+            true if shape == store.shape => Some((number, shape)),
+            true => store.rightmost_leaf(self.root).ok().map(|leaf| (leaf, store.shape)),
+            false => None,
+        };
         result
     }
 
@@ -288,14 +337,21 @@ impl Cursor {
     }
 }
 
-/// Puts the finished cell behind the last one of a leaf on which it fits.
-fn append_cell(store: &mut Store, leaf: PageRef, cell: &[u8]) -> Result<()> {
-    let page = store.pager.make_writable(leaf)?;
-    let end = store.node(leaf).cell_count();
-    store.node_mut(page).insert(end, &cell[CHILD_SIZE..])
-}
-
 impl Store {
+    /// The right-most leaf of the tree at `root`.
+    fn rightmost_leaf(&mut self, root: PageNumber) -> Result<PageNumber> {
+        let mut page = self.fetch_node(root)?;
+        for _ in 0..DEPTH_MAX {
+            let node = self.node(page);
+            if node.is_leaf() {
+                return Ok(self.pager.number(page));
+            }
+            let child = node.right_child()?;
+            page = self.fetch_child(page, child)?;
+        }
+        Err(Error::corrupt("tree is too deep"))
+    }
+
     /// Builds the cell of an entry in `out`, behind room for a child pointer, with its overflow
     /// chain allocated and filled. Returns the first page of the chain.
     fn build_cell(
@@ -315,13 +371,7 @@ impl Store {
         out.clear();
         crate::memory::reserve(out, CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)?;
         out.extend([0; CHILD_SIZE]);
-        if has_data {
-            varint::push(data_size as u64, out);
-        }
-        match key {
-            Key::Integer(key) => varint::push(key as u64, out),
-            Key::Bytes(key) => varint::push(key.len() as u64, out),
-        }
+        out.extend_from_slice(front_of(kind, key, data_size).bytes());
         let end = out.len() + local;
         for piece in [key_bytes, data] {
             let room = end - out.len();

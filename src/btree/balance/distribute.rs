@@ -42,19 +42,19 @@ const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 pub(super) fn distribute(
     plan: &mut Plan,
     groups: &[Group],
-    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    mut size_of: impl FnMut(usize) -> Result<usize>,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
-    fill(plan, groups, size_of, capacity, keeps_all)?;
-    even_out(plan, size_of, keeps_all)
+    fill(plan, groups, &mut size_of, capacity, keeps_all)?;
+    even_out(plan, &mut size_of, keeps_all)
 }
 
 /// Fills pages from the left.
 fn fill(
     plan: &mut Plan,
     groups: &[Group],
-    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    mut size_of: impl FnMut(usize) -> Result<usize>,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
@@ -68,9 +68,9 @@ fn fill(
         while subtotal + rest > capacity {
             let too_many = subtotal + rest - capacity;
             let (fitting, size) = if 2 * too_many < rest {
-                cut_from_right(&mut index, group.end, rest, too_many, size_of)?
+                cut_from_right(&mut index, group.end, rest, too_many, &mut size_of)?
             } else {
-                cut_from_left(&mut index, group.end, capacity - subtotal, size_of)?
+                cut_from_left(&mut index, group.end, capacity - subtotal, &mut size_of)?
             };
             crate::memory::reserve(filled, 1)?;
             crate::memory::reserve(ends, 1)?;
@@ -96,7 +96,7 @@ fn cut_from_left(
     index: &mut usize,
     end: usize,
     room: usize,
-    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    mut size_of: impl FnMut(usize) -> Result<usize>,
 ) -> Result<(usize, usize)> {
     let mut fitting = 0;
     while *index < end {
@@ -117,7 +117,7 @@ fn cut_from_right(
     end: usize,
     rest: usize,
     too_many: usize,
-    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    mut size_of: impl FnMut(usize) -> Result<usize>,
 ) -> Result<(usize, usize)> {
     let (start, mut behind) = (*index, 0);
     *index = end;
@@ -135,7 +135,7 @@ fn cut_from_right(
 /// Moves cells to the right, from the right end on.
 fn even_out(
     plan: &mut Plan,
-    size_of: impl Fn(usize) -> Result<usize> + Copy,
+    mut size_of: impl FnMut(usize) -> Result<usize>,
     keeps_all: bool,
 ) -> Result<()> {
     let Plan { ends, filled } = plan;

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{NodeKind, SIZE_MIN, Span};
+use super::super::node::{Cells, NodeKind, SIZE_MIN, Span};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 use super::distribute::{Group, Plan, distribute};
@@ -39,6 +39,14 @@ struct Sibling {
     /// The divider behind it, whose number is `cells.end`, as it would stand on a sibling. Empty
     /// if there is none in the list.
     divider: Span,
+}
+
+impl Sibling {
+    /// The numbers of its cells, and of the divider behind it if that is in the list.
+    #[inline]
+    fn list(&self) -> Range<usize> {
+        self.cells.start..self.cells.end + usize::from(self.divider.size > 0)
+    }
 }
 
 /// A page as it is to become.
@@ -140,11 +148,8 @@ impl Workspace {
                 continue;
             }
             let cells = store.node(page).cells();
-            while number < end {
-                let span = append_cell(&mut self.bytes, cells.bytes(number - first)?)?;
-                self.arrivals.push(span);
-                number += 1;
-            }
+            cells.copy(number - first..end - first, &mut self.bytes, &mut self.arrivals)?;
+            number = end;
         }
         Ok(start..self.arrivals.len())
     }
@@ -247,16 +252,33 @@ fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) 
     for (cells, sibling) in cells.iter_mut().zip(&work.siblings) {
         *cells = store.node(sibling.page).cells();
     }
-    let size_of = |number: usize| {
-        let siblings = work.siblings.iter().zip(&cells);
-        let found = siblings.rev().find(|(sibling, _)| sibling.cells.start <= number);
-        let (sibling, cells) = found.ok_or(Error::Internal("no page"))?;
-        match number == sibling.cells.end {
-            true => Ok(sibling.divider.size as usize),
-            false => cells.size(number - sibling.cells.start),
-        }
-    };
+    let mut sizes = Sizes { siblings: &work.siblings, cells, last: 0 };
+    let size_of = |number: usize| sizes.of(number);
     distribute(plan, &work.groups, size_of, capacity, work.keeps_all())
+}
+
+/// The sizes of the cells in the list.
+struct Sizes<'a> {
+    siblings: &'a [Sibling],
+    cells: [Cells<'a>; SIBLINGS_MAX],
+    /// The sibling asked for last, which is the next one, too, for most of the time.
+    last: usize,
+}
+
+impl Sizes<'_> {
+    #[inline]
+    fn of(&mut self, number: usize) -> Result<usize> {
+        const NO_CELL: Error = Error::Internal("no such cell");
+        let has_it = |sibling: &Sibling| sibling.list().contains(&number);
+        if !self.siblings.get(self.last).is_some_and(has_it) {
+            self.last = self.siblings.iter().position(has_it).ok_or(NO_CELL)?;
+        }
+        match (self.siblings.get(self.last), self.cells.get(self.last)) {
+            (Some(sibling), _) if number == sibling.cells.end => Ok(sibling.divider.size as usize),
+            (Some(sibling), Some(cells)) => cells.size(number - sibling.cells.start),
+            _ => Err(NO_CELL),
+        }
+    }
 }
 
 /// Which siblings take part: up to three children all of them; at an end the three there; else

@@ -58,6 +58,39 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// The integers ahead of a payload, encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Front {
+    bytes: [u8; 2 * varint::MAX_LENGTH],
+    length: usize,
+}
+
+impl Front {
+    /// Those of a cell with an integer key or a key of that length, and with so many bytes of data
+    /// in trees that have data.
+    #[inline]
+    pub(crate) fn new(data: Option<usize>, key: u64) -> Front {
+        let mut front = Front { bytes: [0; 2 * varint::MAX_LENGTH], length: 0 };
+        if let Some(data) = data {
+            front.push(data as u64);
+        }
+        front.push(key);
+        front
+    }
+
+    #[inline]
+    fn push(&mut self, value: u64) {
+        if let Some(room) = self.bytes.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
+            self.length += varint::encode(value, room);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// Which fields the cells of a page have; follows from its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Layout {

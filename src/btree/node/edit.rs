@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::cell::SIZE_MIN;
+use super::cell::{Front, SIZE_MIN};
 use super::header::field;
 use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice, slice_mut, u16_at};
 
 /// So many cells are inserted at once.
 const BATCH: usize = 32;
@@ -47,9 +47,6 @@ impl NodeMut<'_> {
     /// Formats the page as `kind` and fills it with `cells`, each a part of `source`, in order,
     /// packed at the end of the page, the first cell last in memory (as a fresh page grows).
     ///
-    /// Cells that come from a page built like this lie in the source as they will lie here, each
-    /// right ahead of the one before it, so they are copied in runs.
-    ///
     /// # Errors
     /// [`Error::Internal`] if they do not fit; the page is then not usable.
     pub(crate) fn rebuild(
@@ -59,38 +56,14 @@ impl NodeMut<'_> {
         source: &[u8],
         cells: &[Span],
     ) -> Result<()> {
-        const FULL: Error = Error::Internal("cells do not fit on the page");
         self.initialize(number, kind);
-        let header = self.info.header();
         let pointers = usize::from(self.info.pointers);
         let pointers_end = pointers + 2 * cells.len();
-        let (front, body) = self.bytes.split_at_mut_checked(pointers_end).ok_or(FULL)?;
-        let (slots, _) = front.get_mut(pointers..).unwrap_or_default().as_chunks_mut();
-        // The run that is being gathered: where it is in the source, and, at `content`, on the
-        // page.
-        let mut run = 0..0;
-        let mut content = self.format.usable;
-        let mut flush = |run: &Range<u32>, content: usize| {
-            let piece = source.get(run.start as usize..run.end as usize).ok_or(FULL)?;
-            let at = content.checked_sub(pointers_end).ok_or(FULL)?;
-            slice_mut(body, at, piece.len()).map(|place| place.copy_from_slice(piece))
-        };
-        for (cell, slot) in cells.iter().zip(slots) {
-            let end = cell.start.wrapping_add(cell.size);
-            if end != run.start {
-                flush(&run, content)?;
-                run.end = end;
-            }
-            run.start = cell.start;
-            content = content.checked_sub(cell.size as usize).ok_or(FULL)?;
-            *slot = (content as u16).to_be_bytes();
-        }
-        flush(&run, content)?;
-        put_u16(self.bytes, header + field::CELL_COUNT, cells.len() as u16)?;
+        let usable = self.format.usable;
+        let content = lay_down(self.bytes, pointers, pointers_end, usable, source, cells)?;
         self.set_content(content)?;
-        self.info.cells = cells.len() as u16;
         self.info.free = (content - pointers_end) as u32;
-        Ok(())
+        self.set_count(cells.len())
     }
 
     /// Inserts `cell` (complete with its child pointer) at `index`, or parks a copy of it if it
@@ -119,6 +92,46 @@ impl NodeMut<'_> {
             self.info.insert_head(index, head);
         }
         self.set_count(count + 1)
+    }
+
+    /// Writes a cell behind all others, made of its integers, the parts of its payload and `zeros`
+    /// zero bytes, if there is room in one piece; `false` if not, or if a cell is parked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the free space is not what the page says.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        front: Front,
+        payload: [&[u8]; 2],
+        zeros: usize,
+    ) -> Result<bool> {
+        let front = front.bytes();
+        let [key, data] = payload;
+        let size = (front.len() + key.len() + data.len() + zeros).max(SIZE_MIN);
+        if !self.info.parked.is_empty() || size + 2 > self.info.free as usize {
+            return Ok(false);
+        }
+        let Some(at) = self.find_room(size, 2)? else { return Ok(false) };
+        let cell = slice_mut(self.bytes, at, size)?;
+        let (cell_front, rest) = cell.split_at_mut(front.len());
+        let (cell_key, rest) = rest.split_at_mut(key.len());
+        let (cell_data, rest) = rest.split_at_mut(data.len());
+        cell_front.copy_from_slice(front);
+        cell_key.copy_from_slice(key);
+        cell_data.copy_from_slice(data);
+        if !rest.is_empty() {
+            rest.fill(0);
+        }
+        put_u16(self.bytes, self.info.pointers_end(), at as u16)?;
+        self.info.free -= (size + 2) as u32;
+        let count = usize::from(self.info.cells);
+        if self.info.has_heads() {
+            let head = self.node().head_of_cell(slice(self.bytes, at, size)?);
+            self.info.insert_head(count, head);
+        }
+        self.set_count(count + 1)?;
+        Ok(true)
     }
 
     /// Removes cell `index` of the body. No cell may be parked.
@@ -166,23 +179,35 @@ impl NodeMut<'_> {
         // From the last one on, since pages that were filled in order have that first in memory:
         // then the gap grows cell by cell, and no free blocks are made. What lies together is
         // released together.
-        let mut run = 0..0;
         let mut freed = 0;
-        for index in range.clone().rev() {
-            let Range { start, end } = self.node().cells().place(index)?;
-            freed += end - start + 2;
-            if start == run.end && !run.is_empty() {
-                run.end = end;
-            } else if end == run.start {
-                run.start = start;
-            } else {
-                if !run.is_empty() {
-                    self.release(run.start, run.end)?;
+        let mut index = range.end;
+        let mut next = None;
+        while index > range.start || next.is_some() {
+            let cells = self.node().cells();
+            let mut run = 0..0;
+            loop {
+                let place = match next.take() {
+                    Some(place) => place,
+                    None if index > range.start => {
+                        index -= 1;
+                        cells.place(index)?
+                    }
+                    None => break,
+                };
+                if run.is_empty() {
+                    run = place.clone();
+                } else if place.start == run.end {
+                    run.end = place.end;
+                } else if place.end == run.start {
+                    run.start = place.start;
+                } else {
+                    next = Some(place);
+                    break;
                 }
-                run = start..end;
+                freed += place.len() + 2;
             }
+            self.release(run.start, run.end)?;
         }
-        self.release(run.start, run.end)?;
         let free = self.info.free as usize + freed;
         if free > self.format.usable - (self.info.pointers_end() - 2 * range.len()) {
             return Err(Error::corrupt("free bytes are miscounted"));
@@ -201,6 +226,9 @@ impl NodeMut<'_> {
     /// # Errors
     /// [`Error::Corrupt`] if they do not, or the free space is not what the page says.
     pub(crate) fn insert_all(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<()> {
+        if cells.is_empty() || self.insert_below(index, source, cells)? {
+            return Ok(());
+        }
         let mut index = index;
         for cells in cells.chunks(BATCH) {
             let placed = self.insert_batch(index, source, cells)?;
@@ -214,6 +242,34 @@ impl NodeMut<'_> {
             true => Ok(()),
             false => Err(Error::corrupt("free bytes are miscounted")),
         }
+    }
+
+    /// Inserts all of `cells` at the end of the gap; `false` if they do not fit there, or if there
+    /// are free blocks to be used first.
+    fn insert_below(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<bool> {
+        let count = usize::from(self.info.cells);
+        let size: usize = cells.iter().map(|cell| cell.size as usize).sum();
+        let end = self.info.pointers_end();
+        let taken = size + 2 * cells.len();
+        let first_free = u16_at(self.bytes, self.info.header() + field::FIRST_FREE)?;
+        let content = self.info.content as usize;
+        let fits = content.checked_sub(end).is_some_and(|gap| gap >= taken);
+        if !fits || first_free != 0 || !self.info.parked.is_empty() || index > count {
+            return Ok(false);
+        }
+        let pointer = self.info.pointer_position(index);
+        let behind = 2 * (count - index);
+        let pointers = slice_mut(self.bytes, pointer, behind + 2 * cells.len())?;
+        pointers.copy_within(..behind, 2 * cells.len());
+        let floor = end + 2 * cells.len();
+        let content = lay_down(self.bytes, pointer, floor, content, source, cells)?;
+        self.set_content(content)?;
+        self.info.free -= taken as u32;
+        self.set_count(count + cells.len())?;
+        if self.info.has_heads() {
+            self.add_heads(index..index + cells.len());
+        }
+        Ok(true)
     }
 
     /// Inserts the first of `cells`, as many as there is room for without moving others, and
@@ -407,6 +463,45 @@ impl NodeInfo {
 
 /// Copies `cell` to `at`, padded with zeros to the smallest size that a cell may have.
 #[inline]
+/// Copies cells, each a part of `source`, to a page, one ahead of the other and the first one right
+/// ahead of `content`, but none below `floor`, and writes their pointers from `pointer` on. Returns
+/// where the last one begins.
+///
+/// Cells that come from a page filled like this lie in the source as they will lie here, each right
+/// ahead of the one before it, so they are copied in runs.
+fn lay_down(
+    bytes: &mut [u8],
+    pointer: usize,
+    floor: usize,
+    content: usize,
+    source: &[u8],
+    cells: &[Span],
+) -> Result<usize> {
+    const FULL: Error = Error::Internal("cells do not fit on the page");
+    let (front, body) = bytes.split_at_mut_checked(floor).ok_or(FULL)?;
+    let (slots, _) = slice_mut(front, pointer, 2 * cells.len())?.as_chunks_mut();
+    // The run that is being gathered: where it is in the source, and, at `content`, on the page.
+    let mut run = 0..0;
+    let mut content = content;
+    let mut flush = |run: &Range<u32>, content: usize| {
+        let piece = source.get(run.start as usize..run.end as usize).ok_or(FULL)?;
+        let at = content.checked_sub(floor).ok_or(FULL)?;
+        slice_mut(body, at, piece.len()).map(|place| place.copy_from_slice(piece))
+    };
+    for (cell, slot) in cells.iter().zip(slots) {
+        let end = cell.start.wrapping_add(cell.size);
+        if end != run.start {
+            flush(&run, content)?;
+            run.end = end;
+        }
+        run.start = cell.start;
+        content = content.checked_sub(cell.size as usize).ok_or(FULL)?;
+        *slot = (content as u16).to_be_bytes();
+    }
+    flush(&run, content)?;
+    Ok(content)
+}
+
 fn write_cell(bytes: &mut [u8], at: usize, cell: &[u8]) -> Result<()> {
     slice_mut(bytes, at, cell.len())?.copy_from_slice(cell);
     if cell.len() < SIZE_MIN {

@@ -46,7 +46,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cell::{Cell, QuickEntry, SIZE_MIN};
+pub(crate) use cell::{Cell, Front, QuickEntry, SIZE_MIN};
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
@@ -622,6 +622,64 @@ impl<'a> Cells<'a> {
             Ok(body) => self.place(body).map(|place| place.len()),
             Err(parked) => Ok(parked.len()),
         }
+    }
+
+    /// Appends copies of the cells `range`, counted with the parked ones, to `bytes`, and their
+    /// places there to `spans`. Cells that lie right ahead of each other, as on pages that were
+    /// filled in order, are copied at once.
+    ///
+    /// # Errors
+    /// As [`Cells::place`]; [`Error::NoMemory`].
+    pub(crate) fn copy(
+        &self,
+        range: std::ops::Range<usize>,
+        bytes: &mut Vec<u8>,
+        spans: &mut Vec<Span>,
+    ) -> Result<()> {
+        crate::memory::reserve(spans, range.len())?;
+        let mut run = 0..0;
+        let mut first = spans.len();
+        for index in range {
+            let body = match self.find(index) {
+                Ok(body) => body,
+                Err(parked) => {
+                    self.copy_run(&mut run, bytes, spans.get_mut(first..))?;
+                    spans.push(Span { start: bytes.len() as u32, size: parked.len() as u32 });
+                    crate::memory::reserve(bytes, parked.len())?;
+                    bytes.extend_from_slice(parked);
+                    first = spans.len();
+                    continue;
+                }
+            };
+            let place = self.place(body)?;
+            if place.end != run.start {
+                self.copy_run(&mut run, bytes, spans.get_mut(first..))?;
+                first = spans.len();
+                run.end = place.end;
+            }
+            run.start = place.start;
+            spans.push(Span { start: place.start as u32, size: place.len() as u32 });
+        }
+        self.copy_run(&mut run, bytes, spans.get_mut(first..))
+    }
+
+    /// Appends what is at `run` on the page to `bytes`; `spans` are places in there.
+    #[inline]
+    fn copy_run(
+        &self,
+        run: &mut std::ops::Range<usize>,
+        bytes: &mut Vec<u8>,
+        spans: Option<&mut [Span]>,
+    ) -> Result<()> {
+        let moved = (bytes.len() as u32).wrapping_sub(run.start as u32);
+        for span in spans.unwrap_or_default() {
+            span.start = span.start.wrapping_add(moved);
+        }
+        let cells = self.page.get(std::mem::take(run));
+        let cells = cells.ok_or(Error::corrupt("cell reaches beyond the page"))?;
+        crate::memory::reserve(bytes, cells.len())?;
+        bytes.extend_from_slice(cells);
+        Ok(())
     }
 
     /// Cell `index`, counted with the parked ones: as many bytes as it takes on the page.
