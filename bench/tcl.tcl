@@ -44,12 +44,15 @@ proc bench::make_data {n} {
     }
 }
 
-# Times `body`, which does `count` operations and returns what it read, for `store`.
-proc bench::row {store name count body} {
+# Times `body`, which does `count` operations and returns what it read, for `store`: the body of a
+# procedure, in which variables are found as in a program; `names` are the caller's that it uses.
+proc bench::row {store name count names body} {
     variable times
     variable sums
+    set lambda [list $names $body ::bench]
+    set values [lmap variable $names {uplevel 1 [list set $variable]}]
     set began [clock microseconds]
-    set sum [uplevel 1 $body]
+    set sum [apply $lambda {*}$values]
     dict lappend times $name,$store [expr {([clock microseconds] - $began) * 1000.0 / $count}]
     dict lappend sums $name $sum
 }
@@ -83,21 +86,21 @@ proc bench::run_ours {} {
     set strings [btree_create_table $b 0]
     btree_commit $b
 
-    row ours seq_ins $n {
+    row ours seq_ins $n {b sorted value n} {
         btree_begin_transaction $b
         set c [btree_cursor $b $sorted 1]
         for {set i 1} {$i <= $n} {incr i} {btree_insert $c $i $value}
         btree_close_cursor $c
         btree_commit $b
     }
-    row ours rnd_ins $n {
+    row ours rnd_ins $n {b root order value} {
         btree_begin_transaction $b
         set c [btree_cursor $b $root 1]
         foreach i $order {btree_insert $c $i $value}
         btree_close_cursor $c
         btree_commit $b
     }
-    row ours rnd_ins_key16 $n {
+    row ours rnd_ins_key16 $n {b strings keys value} {
         btree_begin_transaction $b
         set c [btree_cursor $b $strings 1]
         foreach key $keys {btree_insert $c $key $value}
@@ -106,7 +109,7 @@ proc bench::run_ours {} {
     }
     set c [btree_cursor $b $root 0]
     set length 0
-    row ours get $n {
+    row ours get $n {c order length} {
         foreach i $order {
             btree_move_to $c $i
             incr length [string length [btree_data $c]]
@@ -114,12 +117,12 @@ proc bench::run_ours {} {
         set length
     }
     set found 0
-    row ours exists $n {
+    row ours exists $n {c order found} {
         foreach i $order {incr found [expr {[btree_move_to $c $i] == 0}]}
         set found
     }
     set length 0
-    row ours scan $n {
+    row ours scan $n {c length} {
         for {set end [btree_first $c]} {!$end} {set end [btree_next $c]} {
             incr length [btree_key $c]
             incr length [string length [btree_data $c]]
@@ -129,7 +132,7 @@ proc bench::run_ours {} {
     btree_close_cursor $c
     set c [btree_cursor $b $strings 0]
     set length 0
-    row ours get_key16 $n {
+    row ours get_key16 $n {c keys length} {
         foreach key $keys {
             btree_move_to $c $key
             incr length [string length [btree_data $c]]
@@ -138,14 +141,14 @@ proc bench::run_ours {} {
     }
     btree_close_cursor $c
     set other [string reverse $value]
-    row ours overwrite $n {
+    row ours overwrite $n {b root order other} {
         btree_begin_transaction $b
         set c [btree_cursor $b $root 1]
         foreach i $order {btree_insert $c $i $other}
         btree_close_cursor $c
         btree_commit $b
     }
-    row ours delete $n {
+    row ours delete $n {b root order} {
         btree_begin_transaction $b
         set c [btree_cursor $b $root 1]
         foreach i $order {
@@ -156,7 +159,7 @@ proc bench::run_ours {} {
         btree_commit $b
     }
     btree_set_safety_level $b 3 0
-    row ours commit1_full_delete 100 {
+    row ours commit1_full_delete 100 {b root value} {
         for {set i 1} {$i <= 100} {incr i} {
             btree_begin_transaction $b
             set c [btree_cursor $b $root 1]
@@ -172,9 +175,11 @@ proc bench::run_ours {} {
     btree_begin_transaction $b
     set root [btree_create_table $b 5]
     set c [btree_cursor $b $root 1]
-    row ours mem_seq_ins $n {for {set i 1} {$i <= $n} {incr i} {btree_insert $c $i $value}}
+    row ours mem_seq_ins $n {c value n} {
+        for {set i 1} {$i <= $n} {incr i} {btree_insert $c $i $value}
+    }
     set length 0
-    row ours mem_get $n {
+    row ours mem_get $n {c order length} {
         foreach i $order {
             btree_move_to $c $i
             incr length [string length [btree_data $c]]
@@ -203,36 +208,36 @@ proc bench::run_stock {} {
     }
     # The values as blobs, so that nothing is converted: db eval looks at the representation.
     set value [binary format a* $value]
-    row stock seq_ins $n {
+    row stock seq_ins $n {value n} {
         db eval BEGIN
         for {set i 1} {$i <= $n} {incr i} {db eval {INSERT INTO sorted VALUES($i, @value)}}
         db eval COMMIT
     }
-    row stock rnd_ins $n {
+    row stock rnd_ins $n {order value} {
         db eval BEGIN
         foreach i $order {db eval {INSERT INTO t VALUES($i, @value)}}
         db eval COMMIT
     }
-    row stock rnd_ins_key16 $n {
+    row stock rnd_ins_key16 $n {keys value} {
         db eval BEGIN
         foreach key $keys {db eval {INSERT INTO strings VALUES(@key, @value)}}
         db eval COMMIT
     }
     db eval BEGIN
     set length 0
-    row stock get $n {
+    row stock get $n {order length} {
         foreach i $order {
             incr length [string length [db onecolumn {SELECT v FROM t WHERE k = $i}]]
         }
         set length
     }
     set found 0
-    row stock exists $n {
+    row stock exists $n {order found} {
         foreach i $order {incr found [db exists {SELECT 1 FROM t WHERE k = $i}]}
         set found
     }
     set length 0
-    row stock scan $n {
+    row stock scan $n {length} {
         db eval {SELECT k, v FROM t ORDER BY k} {
             incr length $k
             incr length [string length $v]
@@ -240,7 +245,7 @@ proc bench::run_stock {} {
         set length
     }
     set length 0
-    row stock get_key16 $n {
+    row stock get_key16 $n {keys length} {
         foreach key $keys {
             incr length [string length [db onecolumn {SELECT v FROM strings WHERE k = @key}]]
         }
@@ -248,18 +253,18 @@ proc bench::run_stock {} {
     }
     db eval COMMIT
     set other [binary format a* [string reverse $value]]
-    row stock overwrite $n {
+    row stock overwrite $n {order other} {
         db eval BEGIN
         foreach i $order {db eval {UPDATE t SET v = @other WHERE k = $i}}
         db eval COMMIT
     }
-    row stock delete $n {
+    row stock delete $n {order} {
         db eval BEGIN
         foreach i $order {db eval {DELETE FROM t WHERE k = $i}}
         db eval COMMIT
     }
     db eval {PRAGMA synchronous = FULL}
-    row stock commit1_full_delete 100 {
+    row stock commit1_full_delete 100 {value} {
         for {set i 1} {$i <= 100} {incr i} {db eval {INSERT INTO t VALUES($i, @value)}}
     }
     db close
@@ -267,11 +272,11 @@ proc bench::run_stock {} {
 
     sqlite3 db :memory:
     db eval {CREATE TABLE t(k INTEGER PRIMARY KEY, v BLOB); BEGIN}
-    row stock mem_seq_ins $n {
+    row stock mem_seq_ins $n {value n} {
         for {set i 1} {$i <= $n} {incr i} {db eval {INSERT INTO t VALUES($i, @value)}}
     }
     set length 0
-    row stock mem_get $n {
+    row stock mem_get $n {order length} {
         foreach i $order {
             incr length [string length [db onecolumn {SELECT v FROM t WHERE k = $i}]]
         }

@@ -82,7 +82,7 @@ pub struct LockedCursor<'a> {
     /// The leaf that a scan comes to behind this one, if it is in the cache. Not pinned: good for
     /// prefetching only, where another page in its frame does no harm.
     ahead: Option<PageRef>,
-    /// 1 or -1 in a scan forward or backward that has come to another leaf, else 0.
+    /// 1 in a scan forward, -1 in one backward that has come to another leaf, else 0.
     step: isize,
 }
 
@@ -155,6 +155,9 @@ impl LockedCursor<'_> {
         if self.index + 1 < self.cells {
             self.index += 1;
             self.entry = QuickEntry::UNKNOWN;
+            if self.step != 1 {
+                self.start_forward();
+            }
             self.prefetch_forward();
             return Ok(true);
         }
@@ -166,6 +169,15 @@ impl LockedCursor<'_> {
         let result = self.work(Cursor::next_slowly);
         self.look_ahead(1);
         result
+    }
+
+    /// Asks for the memory of the entries between this one and the one some steps ahead.
+    fn start_forward(&mut self) {
+        (self.ahead, self.step) = (None, 1);
+        if let Some(page) = self.page {
+            let node = self.store.node(page);
+            (1..PREFETCH_STEPS).for_each(|steps| node.prefetch_cell(self.index + steps));
+        }
     }
 
     /// Asks for the memory of the entry some steps ahead.

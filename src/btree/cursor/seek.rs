@@ -210,6 +210,8 @@ impl Cursor {
                     continue;
                 }
                 if heads.get(low) == Some(&head) {
+                    // The head has told all; the entry itself will be asked for next.
+                    node.prefetch_cell(low);
                     self.settle_on(low);
                     return Ok(Ordering::Equal);
                 }
@@ -312,6 +314,9 @@ impl Cursor {
         let level = self.path.last_mut().ok_or(Error::Internal("cursor without a path"))?;
         let node = store.node(level.page);
         if arrived {
+            // Either this entry is asked for next, or the one behind it.
+            node.prefetch_cell(probe);
+            node.prefetch_cell(probe + 1);
             level.index = probe;
             if node.cell_count() > 0 {
                 self.position = Position::OnEntry;
