@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{Cells, NodeKind, SIZE_MIN, Span};
+use super::super::node::{Body, Cells, NodeKind, SIZE_MIN, Span};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 use super::distribute::{Group, Plan, distribute};
@@ -247,12 +247,7 @@ fn rebalance_in(
 
 /// Computes where the pages are to end.
 fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) -> Result<()> {
-    let Some(first) = work.siblings.first() else { return Err(Error::Internal("no page")) };
-    let mut cells = [store.node(first.page).cells(); SIBLINGS_MAX];
-    for (cells, sibling) in cells.iter_mut().zip(&work.siblings) {
-        *cells = store.node(sibling.page).cells();
-    }
-    let mut sizes = Sizes { siblings: &work.siblings, cells, last: 0 };
+    let mut sizes = Sizes::new(&work.siblings, store)?;
     let size_of = |number: usize| sizes.of(number);
     distribute(plan, &work.groups, size_of, capacity, work.keeps_all())
 }
@@ -261,23 +256,47 @@ fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) 
 struct Sizes<'a> {
     siblings: &'a [Sibling],
     cells: [Cells<'a>; SIBLINGS_MAX],
-    /// The sibling asked for last, which is the next one, too, for most of the time.
-    last: usize,
+    /// Neighbours of the cell that was asked for last, which the next one is, too, for most of the
+    /// time, and the number of the first of them.
+    near: Body<'a>,
+    first: usize,
 }
 
-impl Sizes<'_> {
-    #[inline]
+impl<'a> Sizes<'a> {
+    /// Sizes of the cells on the pages of `siblings`.
+    fn new(siblings: &'a [Sibling], store: &'a Store) -> Result<Sizes<'a>> {
+        let Some(first) = siblings.first() else { return Err(Error::Internal("no page")) };
+        let mut cells = [store.node(first.page).cells(); SIBLINGS_MAX];
+        for (cells, sibling) in cells.iter_mut().zip(siblings) {
+            *cells = store.node(sibling.page).cells();
+        }
+        Ok(Sizes { siblings, cells, near: Body::default(), first: 0 })
+    }
+
+    /// The size of cell `number`.
+    #[inline(always)]
     fn of(&mut self, number: usize) -> Result<usize> {
+        match self.near.quick_size(number.wrapping_sub(self.first)) {
+            Some(size) => Ok(size),
+            None => self.of_another(number),
+        }
+    }
+
+    /// That of a divider, of a cell on another page, or of an unusual one.
+    #[inline(never)]
+    fn of_another(&mut self, number: usize) -> Result<usize> {
         const NO_CELL: Error = Error::Internal("no such cell");
         let has_it = |sibling: &Sibling| sibling.list().contains(&number);
-        if !self.siblings.get(self.last).is_some_and(has_it) {
-            self.last = self.siblings.iter().position(has_it).ok_or(NO_CELL)?;
+        let at = self.siblings.iter().position(has_it).ok_or(NO_CELL)?;
+        let sibling = self.siblings.get(at).ok_or(NO_CELL)?;
+        if number == sibling.cells.end {
+            return Ok(sibling.divider.size as usize);
         }
-        match (self.siblings.get(self.last), self.cells.get(self.last)) {
-            (Some(sibling), _) if number == sibling.cells.end => Ok(sibling.divider.size as usize),
-            (Some(sibling), Some(cells)) => cells.size(number - sibling.cells.start),
-            _ => Err(NO_CELL),
-        }
+        let cells = self.cells.get(at).ok_or(NO_CELL)?;
+        let index = number - sibling.cells.start;
+        let (body, first) = cells.body_around(index);
+        (self.near, self.first) = (body, sibling.cells.start + first);
+        cells.size(index)
     }
 }
 
@@ -296,9 +315,12 @@ fn prefetch_edges(work: &Workspace, store: &Store) {
     for (position, sibling) in work.siblings.iter().enumerate() {
         let node = store.node(sibling.page);
         let count = node.cell_count();
-        let first = if position > 0 { 0..EDGE.min(count) } else { 0..0 };
-        let behind = if position < last { count.saturating_sub(EDGE)..count } else { 0..0 };
-        first.chain(behind).for_each(|index| node.prefetch_cell(index));
+        if position > 0 {
+            node.prefetch_cells(0..EDGE.min(count));
+        }
+        if position < last {
+            node.prefetch_cells(count.saturating_sub(EDGE)..count);
+        }
     }
 }
 

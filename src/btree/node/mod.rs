@@ -302,6 +302,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The same for some cells of the body.
+    #[inline]
+    pub(crate) fn prefetch_cells(&self, range: std::ops::Range<usize>) {
+        let pointers = self.bytes.get(usize::from(self.info.pointers)..self.info.pointers_end());
+        let (pointers, _) = pointers.unwrap_or_default().as_chunks();
+        for pointer in pointers.get(range).unwrap_or_default() {
+            let at = usize::from(u16::from_be_bytes(*pointer));
+            prefetch(self.bytes.get(at..).unwrap_or_default());
+            prefetch(self.bytes.get(at + LINE..).unwrap_or_default());
+        }
+    }
+
     /// Cell `index` of the body, decoded.
     ///
     /// # Errors
@@ -612,6 +624,20 @@ impl<'a> Cells<'a> {
         Ok(body)
     }
 
+    /// The cells around `index` up to the next parked ones, and the index of the first of them,
+    /// counted with the parked ones.
+    pub(crate) fn body_around(&self, index: usize) -> (Body<'a>, usize) {
+        let parked = &self.node.info.parked;
+        let before = parked.partition_point(|parked| parked.index <= index);
+        let first = before.checked_sub(1).and_then(|last| parked.get(last));
+        let first = first.map_or(0, |parked| parked.index + 1);
+        let end = parked.get(before).map_or(self.node.total_count(), |parked| parked.index);
+        let pointers = first.saturating_sub(before)..end.saturating_sub(before);
+        let pointers = self.pointers.get(pointers).unwrap_or_default();
+        let (page, content, max, kind) = (self.page, self.content, self.max, self.node.info.kind);
+        (Body { page, pointers, content, max, kind }, first)
+    }
+
     /// The bytes that cell `index`, counted with the parked ones, takes on the page.
     ///
     /// # Errors
@@ -695,6 +721,30 @@ impl<'a> Cells<'a> {
             }
             Err(parked) => Ok(parked),
         }
+    }
+}
+
+/// Cells that stand beside each other in the body of a node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Body<'a> {
+    page: &'a [u8],
+    pointers: &'a [[u8; 2]],
+    content: usize,
+    max: usize,
+    kind: NodeKind,
+}
+
+impl Body<'_> {
+    /// The bytes that cell `index` of these takes on the page, if it is of the usual sort.
+    #[inline(always)]
+    pub(crate) fn quick_size(&self, index: usize) -> Option<usize> {
+        let at = usize::from(u16::from_be_bytes(*self.pointers.get(index)?));
+        let size = match self.kind {
+            NodeKind::TABLE_LEAF => cell::quick_size::<true>(self.page, at, self.max),
+            NodeKind::INDEX_LEAF => cell::quick_size::<false>(self.page, at, self.max),
+            _ => None,
+        };
+        size.filter(|_| at >= self.content)
     }
 }
 
