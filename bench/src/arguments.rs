@@ -30,7 +30,8 @@ the ratio to SQLite's b-tree. What every store reads is compared, and the files 
   --value BYTES    another length of values
   --page BYTES     another page size
   --dir PATH       where the files of the stores go; should be on a real disk
-  --docs PATH      also writes benchmarks.md and a chart per group (SVG) there
+  --docs PATH      also writes the tables and a chart per group (SVG) there: as benchmarks.md, or
+                   as bench-GROUP.md if there is only one
 
   --instructions   counts instead of timing: runs each row under valgrind, for this engine and for
                    SQLite's b-tree, and prints instructions per operation in user mode

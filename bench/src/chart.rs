@@ -20,7 +20,7 @@ const GAP: f64 = 7.0;
 const HEAD: f64 = 62.0;
 
 /// One colour per store, the reference first.
-const COLOURS: [&str; 6] = ["#666666", "#c8553d", "#4c78a8", "#9c755f", "#59a14f", "#b07aa1"];
+pub const COLOURS: [&str; 6] = ["#666666", "#c8553d", "#4c78a8", "#9c755f", "#59a14f", "#b07aa1"];
 
 /// The chart of these lines; those without a reference are left out.
 pub fn draw(title: &str, stores: &[&str], lines: &[Line]) -> String {
@@ -52,7 +52,7 @@ pub fn draw(title: &str, stores: &[&str], lines: &[Line]) -> String {
     let title =
         format!("{title}: time as a multiple of {reference}'s; bars to the left are faster");
     text(&mut svg, 8.0, 18.0, "start", &title);
-    legend(&mut svg, stores);
+    legend(&mut svg, stores, " = 1.00");
     grid(&mut svg, middle, y);
     svg.push_str(&body);
     svg.push_str("</svg>\n");
@@ -81,7 +81,8 @@ fn bar(out: &mut String, middle: f64, y: f64, which: usize, ratio: f64) {
     );
 }
 
-fn legend(out: &mut String, stores: &[&str]) {
+/// Which colour is which store; `of_reference` is added to the first one's name.
+pub fn legend(out: &mut String, stores: &[&str], of_reference: &str) {
     let mut x = 8.0;
     for (which, store) in stores.iter().enumerate() {
         let colour = COLOURS[which % COLOURS.len()];
@@ -89,7 +90,7 @@ fn legend(out: &mut String, stores: &[&str]) {
             out,
             "<rect x=\"{x}\" y=\"28\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"
         );
-        let what = if which == 0 { " = 1.00" } else { "" };
+        let what = if which == 0 { of_reference } else { "" };
         text(out, x + 14.0, 37.0, "start", &format!("{store}{what}"));
         x += 24.0 + 7.0 * (store.len() + what.len()) as f64;
     }
@@ -109,7 +110,8 @@ fn grid(out: &mut String, middle: f64, bottom: f64) {
     }
 }
 
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
+/// Writes `content` at a place of the picture.
+pub fn text(out: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
     let content = content.replace('&', "&amp;").replace('<', "&lt;");
     let _ =
         writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>");

@@ -20,6 +20,7 @@ mod lane;
 mod latency;
 mod lent;
 mod lmdb;
+mod plot;
 mod redb;
 mod report;
 mod rounds;
@@ -36,9 +37,11 @@ use std::process::ExitCode;
 use arguments::{Arguments, Group, Mode, USAGE};
 use data::KEY_SIZE;
 use lane::{Contender, Lane};
-use report::TextLine;
+use plot::Panel;
+use report::{Summary, TextLine};
+use rounds::Row;
 use store::{Failure, KeyKind, Result, Store};
-use workloads::{Plan, Workload};
+use workloads::{Plan, Sample, Workload};
 
 /// Memory-backed file systems say nothing about disks: warns about one.
 #[allow(unsafe_code)]
@@ -99,9 +102,32 @@ struct Outcome {
     percentiles: Vec<TextLine>,
     sizes: Vec<TextLine>,
     memory: Vec<TextLine>,
+    /// The times against the number of entries.
+    panels: Vec<Panel>,
 }
 
 impl Outcome {
+    /// The picture: bars, or lines if there are several numbers of entries.
+    fn picture(&self, group: &Group) -> String {
+        match group.entries.as_slice() {
+            [_] => chart::draw(group.title, &self.stores, &self.walls),
+            _ => plot::draw(group.title, &self.stores, &self.panels),
+        }
+    }
+
+    /// Adds the times of some rows with so many entries to their panels.
+    fn plot(&mut self, setting: &str, entries: usize, rows: &[Row]) {
+        for row in rows {
+            let title = format!("{setting}/{}", row.workload.name());
+            let median = |samples: &Vec<_>| Summary::of(samples, |s: &Sample| s.wall);
+            let times: Vec<_> = row.samples.iter().map(|s| median(s).map(|s| s.median)).collect();
+            match self.panels.iter_mut().find(|panel| panel.title == title) {
+                Some(panel) => panel.points.push((entries, times)),
+                None => self.panels.push(Panel { title, points: vec![(entries, times)] }),
+            }
+        }
+    }
+
     /// The tables, under a heading.
     fn markdown(&self, group: &Group, rounds: usize) -> String {
         let mut text = format!("## {}\n\n", group.title);
@@ -134,6 +160,7 @@ fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
             outcome.stores = contenders.iter().map(|contender| contender.name()).collect();
             let (value, page) = (group.value_size, group.page_size);
             let setting = format!("{}/{value}B/p{page}/{}", kind.word(), count_word(entries));
+            outcome.plot(&format!("{}/{value}B/p{page}", kind.word()), entries, &rows);
             outcome.walls.extend(report::lines(&setting, &rows, |sample| sample.wall));
             outcome.cpus.extend(report::lines(&setting, &rows, |sample| sample.cpu));
             outcome.percentiles.extend(report::percentiles(&setting, &rows));
@@ -176,7 +203,12 @@ fn run(arguments: &Arguments) -> Result<()> {
         sqlite_btree::version(),
         sqlite_btree::SqliteBtree::NAME
     );
-    let mut document = format!("# Benchmarks\n\nMade by `make bench`. {head}\n");
+    // A page for all that is usually run, and one for each group run by itself.
+    let (page, how) = match arguments.groups.as_slice() {
+        [only] => (format!("bench-{}.md", only.name), format!(" ARGS=\"--groups {}\"", only.name)),
+        _ => ("benchmarks.md".to_string(), String::new()),
+    };
+    let mut document = format!("# Benchmarks\n\nMade by `make bench{how}`. {head}\n");
     if arguments.mode == Mode::Times {
         println!("{head}Files in {}.\n", arguments.directory.display());
     }
@@ -188,11 +220,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         let text = outcome.markdown(group, arguments.rounds);
         println!("{text}");
         if let Some(docs) = &arguments.docs {
-            let chart = chart::draw(group.title, &outcome.stores, &outcome.walls);
             let name = format!("bench-{}.svg", group.name);
-            std::fs::write(docs.join(&name), chart)?;
+            std::fs::write(docs.join(&name), outcome.picture(group))?;
             let _ = write!(document, "{text}![{}]({name})\n\n", group.title);
-            std::fs::write(docs.join("benchmarks.md"), document.trim_end().to_string() + "\n")?;
+            std::fs::write(docs.join(&page), document.trim_end().to_string() + "\n")?;
         }
     }
     Ok(())
