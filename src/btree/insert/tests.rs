@@ -13,7 +13,8 @@ struct Tree {
     db: Btree,
     root: PageNumber,
     integers: bool,
-    cursors: [CursorId; 2],
+    /// One or two; the short way is for one alone.
+    cursors: Vec<CursorId>,
     entries: BTreeMap<u32, usize>,
 }
 
@@ -25,19 +26,32 @@ fn bytes_of(number: u32, size: usize) -> Vec<u8> {
 }
 
 impl Tree {
-    fn open_cursors(db: &mut Btree, root: PageNumber) -> [CursorId; 2] {
-        [(); 2].map(|()| db.open_cursor(root, true).unwrap())
+    fn open_cursors(db: &mut Btree, root: PageNumber, count: usize) -> Vec<CursorId> {
+        (0..count).map(|_| db.open_cursor(root, true).unwrap()).collect()
     }
 
-    fn new(kind: u8, auto_vacuum: AutoVacuum) -> Tree {
+    fn new(kind: u8, auto_vacuum: AutoVacuum, cursors: usize) -> Tree {
         let mut db = database(512, auto_vacuum);
         let root = db.create_table(kind).unwrap();
-        let cursors = Tree::open_cursors(&mut db, root);
+        let cursors = Tree::open_cursors(&mut db, root, cursors);
         Tree { db, root, integers: kind == TABLE, cursors, entries: BTreeMap::new() }
     }
 
     fn append(&mut self, cursor: usize, size: usize) {
         let number = self.entries.last_key_value().map_or(1, |(last, _)| last + 1);
+        self.insert(cursor, number, size);
+    }
+
+    /// Puts an entry back that was deleted, between others.
+    fn fill_a_gap(&mut self, cursor: usize, size: usize) {
+        let last = self.entries.last_key_value().map_or(1, |(last, _)| *last);
+        let gap = (1..last).rev().find(|number| !self.entries.contains_key(number));
+        if let Some(number) = gap {
+            self.insert(cursor, number, size);
+        }
+    }
+
+    fn insert(&mut self, cursor: usize, number: u32, size: usize) {
         let (id, bytes) = (self.cursors[cursor], bytes_of(number, size));
         match self.integers {
             true => self.db.insert(id, Key::Integer(number.into()), &bytes, 0).unwrap(),
@@ -46,28 +60,42 @@ impl Tree {
         self.entries.insert(number, size);
     }
 
-    fn delete(&mut self, cursor: usize, number: u32) {
-        let (id, size) = (self.cursors[cursor], self.entries.remove(&number).unwrap());
+    fn seek(&mut self, cursor: usize, number: u32, size: usize) {
+        let id = self.cursors[cursor];
         let found = match self.integers {
             true => self.db.seek(id, Key::Integer(number.into())),
             false => self.db.seek(id, Key::Bytes(&bytes_of(number, size))),
         };
-        assert!(found.unwrap().is_eq());
-        self.db.delete(id).unwrap();
+        assert!(found.unwrap().is_eq(), "entry {number} is not found");
+    }
+
+    fn delete(&mut self, cursor: usize, number: u32) {
+        let size = self.entries.remove(&number).unwrap();
+        self.seek(cursor, number, size);
+        self.db.delete(self.cursors[cursor]).unwrap();
+    }
+
+    /// Looks for the last entries, as often as it takes for their leaf to learn its keys by heart.
+    fn look_for_the_last(&mut self, cursor: usize) {
+        let last: Vec<_> = self.entries.iter().rev().take(9).map(|(&n, &size)| (n, size)).collect();
+        for &(number, size) in last.iter().chain(&last) {
+            self.seek(cursor, number, size);
+        }
     }
 
     /// After a rollback the cursors are gone.
     fn reopen_cursors(&mut self) {
-        for cursor in self.cursors {
+        let count = self.cursors.len();
+        for cursor in self.cursors.drain(..) {
             self.db.close_cursor(cursor);
         }
-        self.cursors = Tree::open_cursors(&mut self.db, self.root);
+        self.cursors = Tree::open_cursors(&mut self.db, self.root, count);
     }
 
     fn compare(&mut self) {
         let roots = [1, i64::from(self.root.get())];
         assert_eq!(self.db.integrity_check(&roots, 9), Ok(Vec::new()));
-        let mut cursor = self.db.lock_cursor(self.cursors[1]).unwrap();
+        let mut cursor = self.db.lock_cursor(self.cursors[0]).unwrap();
         let mut on_entry = cursor.first().unwrap();
         for (&number, &size) in &self.entries {
             assert!(on_entry, "entry {number} is missing");
@@ -81,19 +109,20 @@ impl Tree {
 
 #[test]
 fn appends_go_behind_the_last_entry_whatever_happened_since() {
-    for seed in 0..24u64 {
+    for seed in 0..48u64 {
         let kind = if seed % 2 == 0 { TABLE } else { INDEX };
         let auto_vacuum = if seed % 3 == 0 { AutoVacuum::Incremental } else { AutoVacuum::None };
-        let mut tree = Tree::new(kind, auto_vacuum);
+        let cursors = 1 + u64::from(seed % 4 > 1);
+        let mut tree = Tree::new(kind, auto_vacuum, cursors as usize);
         let mut state = seed;
         let mut below = |bound: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040);
             (state >> 33) % bound
         };
         for _ in 0..400 {
-            let (cursor, size) = (below(2) as usize, [0, 9, 40, 90, 700][below(5) as usize]);
+            let (cursor, size) = (below(cursors) as usize, [0, 9, 40, 90, 700][below(5) as usize]);
             let last = tree.entries.last_key_value().map(|(last, _)| *last);
-            match (below(12), last) {
+            match (below(14), last) {
                 (0, Some(last)) => tree.delete(cursor, last),
                 (1, Some(_)) => {
                     let number =
@@ -129,6 +158,11 @@ fn appends_go_behind_the_last_entry_whatever_happened_since() {
                     tree.db.begin(TransactionKind::Write).unwrap();
                     tree.reopen_cursors();
                 }
+                (8, _) => {
+                    tree.append(cursor, size);
+                    tree.fill_a_gap(cursor, size);
+                }
+                (6 | 7, _) => tree.look_for_the_last(cursor),
                 _ => (0..below(6)).for_each(|_| tree.append(cursor, size)),
             }
         }
