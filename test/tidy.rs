@@ -49,6 +49,7 @@ const UNSAFE: &[&str] = &[
     "src/tcl/interp.rs",
     "src/tcl/value.rs",
     "src/tcl/boundary.rs",
+    "test/killed/calls.rs",
 ];
 
 /// Modules that parse bytes from disk.

@@ -52,6 +52,9 @@ pub(super) struct Transaction {
     pub(super) file_written: bool,
     /// A group of pages is being journaled that must not be parted by a sync of the journal.
     pub(super) spill_forbidden: bool,
+    /// A spill was refused its lock after the busy handler had given up, which is not asked by the
+    /// spills that follow.
+    pub(super) spill_refused: bool,
 }
 
 /// The journal file of a commit, for the next one: opening it again would cost the calls, and the
@@ -83,6 +86,7 @@ impl Default for Transaction {
             regrouping: None,
             file_written: false,
             spill_forbidden: false,
+            spill_refused: false,
         }
     }
 }

@@ -361,8 +361,8 @@ impl<X: PageInfo> Pager<X> {
 impl<X: PageInfo> Pager<X> {
     /// Deletes the journal of the transaction. It is closed before that: a file that loses its
     /// name while it is open costs the system half as much again. If the name cannot be removed,
-    /// the file is opened once more, for the rollback that follows; if not even that can be done,
-    /// the rollback fails, and the next reader finds the journal hot.
+    /// the file is opened once more, for the rollback that follows, which tries that as well if it
+    /// cannot be done here.
     fn delete_journal(&mut self) -> Result<()> {
         let (Some(journal), Some(path)) = (&mut self.transaction.journal, &self.journal_path)
         else {
@@ -374,12 +374,22 @@ impl<X: PageInfo> Pager<X> {
         journal.replace_file(MemoryFile::boxed());
         let deleted = self.vfs.delete(path, false);
         if deleted.is_err() {
-            let opened = self.open_beside(path, OpenKind::Journal, Access::ReadWrite);
-            if let (Ok(opened), Some(journal)) = (opened, &mut self.transaction.journal) {
-                journal.replace_file(opened.file);
-            }
+            let _ = self.reattach_journal();
         }
         deleted
+    }
+
+    /// Opens the journal of the transaction again, which was closed to be deleted.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub(super) fn reattach_journal(&mut self) -> Result<()> {
+        let Some(path) = &self.journal_path else { return Ok(()) };
+        let opened = self.open_beside(path, OpenKind::Journal, Access::ReadWrite)?;
+        if let Some(journal) = &mut self.transaction.journal {
+            journal.replace_file(opened.file);
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use super::fetch::stamp_of;
 use super::journal::{RECORD_EXTRA, SyncRule, Syncs};
 use super::state::State;
 use super::{PageInfo, Pager};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory;
 use crate::os::LockLevel;
 
@@ -70,11 +70,10 @@ impl<X: PageInfo> Pager<X> {
             return Ok(true);
         }
         self.materialise().map_err(|error| self.latch_if_serious(error))?;
+        self.lock_to_spill()?;
         if needs_sync || self.state == State::CacheChanged {
             self.protect_originals()?;
             self.begin_next_segment().map_err(|error| self.latch_if_serious(error))?;
-        } else {
-            self.lock_patiently(LockLevel::Exclusive)?;
         }
         self.order.clear();
         memory::reserve(&mut self.order, self.victims.len())?;
@@ -83,6 +82,20 @@ impl<X: PageInfo> Pager<X> {
         self.write_ordered()?;
         self.cache.remove(victim);
         Ok(true)
+    }
+
+    /// Takes the exclusive lock for a spill. The busy handler is asked once for all spills of a
+    /// transaction: they can go without, and each page more would cost all of its patience again.
+    ///
+    /// # Errors
+    /// [`Error::Busy`]; others of locking.
+    fn lock_to_spill(&mut self) -> Result<()> {
+        if self.transaction.spill_refused {
+            return self.lock_at_once(LockLevel::Exclusive);
+        }
+        let locked = self.lock_patiently(LockLevel::Exclusive);
+        self.transaction.spill_refused = locked == Err(Error::Busy);
+        locked
     }
 
     /// After a spill the journal goes on with a new segment. Without room for its header it is

@@ -2,7 +2,7 @@
 
 use super::journal::{Journal, read_record};
 use super::state::State;
-use super::{PageInfo, Pager};
+use super::{JournalMode, PageInfo, Pager};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
 use crate::format::bytes::slice;
@@ -104,7 +104,17 @@ impl<X: PageInfo> Pager<X> {
             Some(path) => self.vfs.exists(path)?,
             None => true,
         };
-        if !there || !journal.revive()? {
+        if !there {
+            return Err(GONE);
+        }
+        let is_cut = matches!(self.transaction.mode, JournalMode::Truncate | JournalMode::Persist);
+        if !is_cut && !journal.is_whole()? {
+            // It could neither be deleted nor opened again. Without it nothing is undone here, and
+            // whoever reads next finds it hot.
+            self.reattach_journal()?;
+        }
+        let Some(journal) = &mut self.transaction.journal else { return Ok(()) };
+        if !journal.revive()? {
             return Err(GONE);
         }
         match sync {

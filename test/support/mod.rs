@@ -12,14 +12,14 @@
 //! | variable | used by | meaning |
 //! | --- | --- | --- |
 //! | `TCLBTREE_SEED` | all | first seed, or first case |
-//! | `TCLBTREE_SEEDS` | model, keys, crash, shared | how many seeds |
-//! | `TCLBTREE_SECONDS` | model, keys, crash, shared | go on with further seeds for so long |
+//! | `TCLBTREE_SEEDS` | model, keys, crash, killed, shared | how many seeds |
+//! | `TCLBTREE_SECONDS` | model, keys, crash, killed, shared | go on with further seeds for so long |
 //! | `TCLBTREE_OPERATIONS` | model | operations for each seed |
 //! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
 //! | `TCLBTREE_STREAMS` | write_behind | streams for each setting |
 //! | `TCLBTREE_CASES` | damage | damaged files |
-//! | `TCLBTREE_LONG` | interop, queue, write_behind | 1: also the file of 100 MB, 1 GiB through the queue, stock SQLite looks at every image |
+//! | `TCLBTREE_LONG` | interop, killed, queue, write_behind | 1: also the file of 100 MB, every system call, 1 GiB through the queue, stock SQLite looks at every image |
 
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
@@ -56,6 +56,11 @@ impl Directory {
     /// The path of `name` in it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Its own path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Removes all files in it.

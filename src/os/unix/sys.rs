@@ -104,7 +104,8 @@ pub(super) fn open(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, E
 }
 
 /// The same for a file on which this process never holds a lock. If it lands on a low descriptor
-/// it can be moved afterwards, so nothing has to be looked at before.
+/// it can be moved afterwards, so nothing has to be looked at before; that place is taken then, so
+/// that it happens once.
 pub(super) fn open_unlocked(path: &Path, flags: c_int, mode: u32) -> Result<Descriptor, Errno> {
     let opened = open_anywhere(path, flags, mode)?;
     if opened.0 > 2 {
@@ -113,6 +114,8 @@ pub(super) fn open_unlocked(path: &Path, flags: c_int, mode: u32) -> Result<Desc
     // SAFETY: F_DUPFD_CLOEXEC reads no memory of ours.
     let moved = retry(|| unsafe { libc::fcntl(opened.0, libc::F_DUPFD_CLOEXEC, 3) as isize });
     close(opened);
+    // Nothing depends on it if that fails.
+    let _ = occupy_standard_descriptors();
     c_int::try_from(moved?).map(Descriptor).map_err(|_| Errno(libc::EMFILE))
 }
 
@@ -196,12 +199,48 @@ pub(super) fn sync_all(file: Descriptor) -> Result<(), Errno> {
 
 /// Status of an open file.
 pub(super) fn status(file: Descriptor) -> Result<Status, Errno> {
-    status_at(file.0, c"", libc::AT_EMPTY_PATH)
+    match status_at(file.0, c"", libc::AT_EMPTY_PATH) {
+        Err(errno) if is_unknown_call(errno) => {
+            // SAFETY: the buffer has the size and alignment of a `stat`.
+            old_status(|buffer| unsafe { libc::fstat(file.0, buffer) })
+        }
+        answer => answer,
+    }
 }
 
 /// Status of the file that `path` leads to.
 pub(super) fn status_of(path: &Path) -> Result<Status, Errno> {
-    with_c_path(path, |path| status_at(libc::AT_FDCWD, path, 0))
+    with_c_path(path, |path| match status_at(libc::AT_FDCWD, path, 0) {
+        Err(errno) if is_unknown_call(errno) => {
+            // SAFETY: `path` is NUL-terminated; the buffer has the size and alignment of a `stat`.
+            old_status(|buffer| unsafe { libc::stat(path.as_ptr(), buffer) })
+        }
+        answer => answer,
+    })
+}
+
+/// Whether the answer is that of an old system, or of a filter of system calls that is older than
+/// the call: no file answers so to a question about its status.
+fn is_unknown_call(errno: Errno) -> bool {
+    matches!(errno, Errno(libc::ENOSYS | libc::EPERM))
+}
+
+/// Status by the older calls, which also look at the times.
+fn old_status(call: impl Fn(*mut libc::stat) -> c_int) -> Result<Status, Errno> {
+    let mut buffer = MaybeUninit::<libc::stat>::uninit();
+    retry(|| call(buffer.as_mut_ptr()) as isize)?;
+    // SAFETY: the call succeeded, so it has filled the buffer.
+    let status = unsafe { buffer.assume_init_ref() };
+    let device =
+        u64::from(libc::major(status.st_dev)) << 32 | u64::from(libc::minor(status.st_dev));
+    Ok(Status {
+        identity: (device, status.st_ino),
+        size: u64::try_from(status.st_size).unwrap_or(0),
+        mode: status.st_mode & 0o777,
+        owner: (status.st_uid, status.st_gid),
+        is_regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
+        is_directory: status.st_mode & libc::S_IFMT == libc::S_IFDIR,
+    })
 }
 
 /// Asks for what is wanted and not for times: a file whose times were looked at gets an exact new
@@ -375,4 +414,29 @@ pub(in super::super) fn in_child(body: impl FnOnce() -> i32) -> Option<i32> {
     // SAFETY: `status` is valid for writes.
     retry(|| unsafe { libc::waitpid(child, &mut status, 0) as isize }).ok()?;
     libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))
+}
+
+/// From now on the system call `number` fails in this process, as under a filter that does not
+/// know it. Returns whether that was possible.
+#[cfg(test)]
+pub(super) fn refuse_call(number: libc::c_long, Errno(errno): Errno) -> bool {
+    let step = |code: u32, jump_false: u8, value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: jump_false,
+        k: value,
+    };
+    // The number of the call is the first word of what a filter sees.
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its steps are valid during the calls, which copy them.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
 }

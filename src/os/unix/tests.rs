@@ -276,6 +276,37 @@ fn a_file_notices_that_its_name_leads_elsewhere() {
     assert!(!file.has_moved().unwrap());
 }
 
+// A filter of system calls that is older than `statx` refuses it; so does an old system.
+#[test]
+fn what_a_file_is_can_be_asked_where_the_newer_call_is_refused() {
+    const IMPOSSIBLE: i32 = 42;
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    fs::write(&path, b"0123456789").unwrap();
+    let expected = sys::status_of(&path).unwrap();
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let answer = in_child(|| {
+            if !sys::refuse_call(libc::SYS_statx, Errno(errno)) {
+                return IMPOSSIBLE;
+            }
+            let by_path = sys::status_of(&path).unwrap();
+            let opened = UnixVfs::new().open(Some(&path), CREATE).unwrap();
+            let same = by_path.identity == expected.identity
+                && (by_path.size, by_path.mode, by_path.owner)
+                    == (expected.size, expected.mode, expected.owner)
+                && (by_path.is_regular, by_path.is_directory) == (true, false)
+                && opened.file.identity() == Some(expected.identity)
+                && opened.file.size() == Ok(10)
+                && opened.file.has_moved() == Ok(false)
+                && UnixVfs::new().exists(&path) == Ok(true)
+                && UnixVfs::new().exists(&scratch.0) == Ok(false)
+                && UnixVfs::new().exists(&scratch.path("missing")) == Ok(false);
+            i32::from(!same)
+        });
+        assert!(answer == Some(0) || answer == Some(IMPOSSIBLE), "{errno}: {answer:?}");
+    }
+}
+
 // Rule 5.3: a descriptor is kept as long as locks of others depend on it, and no longer.
 #[test]
 fn closing_waits_for_the_locks_of_others() {

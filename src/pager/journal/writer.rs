@@ -287,6 +287,14 @@ impl Journal {
         self.ending
     }
 
+    /// Whether the file has all that was written to it.
+    ///
+    /// # Errors
+    /// Those of asking for its size.
+    pub(in crate::pager) fn is_whole(&self) -> Result<bool> {
+        Ok(self.out.file().size()? >= self.out.end())
+    }
+
     /// Makes a journal valid again whose end has failed. The caller syncs it. `false`: its records
     /// are gone.
     ///
@@ -294,7 +302,7 @@ impl Journal {
     /// Those of writing.
     pub(in crate::pager) fn revive(&mut self) -> Result<bool> {
         self.out.flush()?;
-        if self.out.file().size()? < self.out.end() {
+        if !self.is_whole()? {
             return Ok(false);
         }
         if let Some(&first) = self.sealed.first().or(self.segment.as_ref()) {

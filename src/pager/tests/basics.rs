@@ -321,6 +321,40 @@ fn d174_the_busy_handler_is_asked_where_it_may_help() {
 }
 
 #[test]
+fn the_busy_handler_is_asked_once_for_all_spills_of_a_transaction() {
+    use std::sync::Mutex;
+    let (_, vfs) = memory();
+    create(&vfs, &[1, 2]);
+    let (mut pager, mut reader) = (open(&vfs, 10), open(&vfs, 10));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    pager.set_busy_handler(Some(Box::new(move |tries| {
+        log.lock().unwrap().push(tries);
+        tries < 2
+    })));
+    for _ in 0..2 {
+        let writes = pager.stats().writes;
+        begin_read(&mut reader).unwrap();
+        begin(&mut pager).unwrap();
+        for number in 1..=40 {
+            put(&mut pager, number, number as u8).unwrap();
+        }
+        assert_eq!((pager.stats().state, pager.stats().writes), (2, writes), "the cache grows");
+        assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), [0, 1, 2]);
+        // A commit needs the lock, and asks once more.
+        assert_eq!(pager.commit_phase_one(None), Err(Error::Busy));
+        assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), [0, 1, 2]);
+        // The first page that is missing when the reader has left lets others go to the file.
+        reader.end_read();
+        put(&mut pager, 41, 41).unwrap();
+        assert!(pager.stats().state == 4 && pager.stats().writes > writes);
+        assert!(asked.lock().unwrap().is_empty());
+        pager.rollback().unwrap();
+        pager.end_read();
+    }
+}
+
+#[test]
 fn databases_in_memory_and_temporary_ones_work_alike() {
     for storage in [Storage::Memory, Storage::Temporary] {
         let (memory, vfs) = memory();

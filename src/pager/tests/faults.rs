@@ -244,6 +244,37 @@ fn d283_a_death_in_the_rollback_after_a_failed_phase_two_is_harmless() {
     }
 }
 
+/// The journal is closed before it is deleted. If it can then neither be deleted nor opened again,
+/// the transaction is not committed, and a rollback says why it cannot undo it, or does so.
+#[test]
+fn a_journal_that_cannot_be_deleted_is_opened_again_when_it_is_needed() {
+    for opens_later in [true, false] {
+        let (memory, plain) = memory();
+        let old: Vec<u8> = OLD.collect();
+        create(&plain, &old);
+        let knobs = Arc::new(FaultKnobs::default());
+        let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
+        let mut pager = open(&vfs, 10);
+        begin(&mut pager).unwrap();
+        for number in 1..=25 {
+            put(&mut pager, number, 50).unwrap();
+        }
+        pager.commit_phase_one(None).unwrap();
+        let fails = PlannedFault { error: None, persist: false, torn: false };
+        let denied = Error::CannotOpen("permission denied");
+        let refused = PlannedFault { error: Some(denied), persist: !opens_later, torn: false };
+        knobs.plan(OpKind::Delete, 1, fails);
+        knobs.plan(OpKind::Open, 1, refused);
+        assert!(matches!(pager.commit_phase_two(), Err(Error::Io { .. })));
+        let expected = if opens_later { Ok(()) } else { Err(denied) };
+        assert_eq!(pager.rollback(), expected);
+        knobs.clear_plans();
+        pager.end_read();
+        assert_eq!(values(&mut pager).unwrap(), old);
+        assert_eq!(values(&mut open(&plain, 10)).unwrap(), old);
+    }
+}
+
 /// A writer that read without a lock finds what another one left when it died in the meantime:
 /// its own journal must not be written over the hot one.
 #[test]
