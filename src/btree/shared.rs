@@ -702,7 +702,7 @@ mod tests {
                 scope.spawn(move || {
                     let open = |name| client.open(disk.clone(), name, &Options::default()).unwrap();
                     let both = names.map(open);
-                    for _ in 0..2000 {
+                    for _ in 0..20_000 {
                         both.iter().for_each(SharedConnection::hold);
                         both.iter().for_each(|one| one.let_go().unwrap());
                     }
