@@ -8,9 +8,9 @@ namespace eval ::tester {
     variable reasons {}
 
     dict set reasons "a call fails in its middle; with the layer it fails later, in the writer" {
-        D273-1 D281-1 D281-2 D281-3 D283-1 D284-1 C28-1 binding-os-1 tcl-2-names-1 tcl-3.1-begin-3
-        tcl-4-close-1 tcl-8.1-err-1 tcl-8.1-state-3 tcl-11-diskfull-1 tcl-11-suspended-1
-        pager-P11-cantopen pager-P17-commit pager-P17-sticky pager-P18-header
+        D273-1 D281-1 D281-2 D281-3 D281-5 D282-1 D283-1 D284-1 C28-1 binding-os-1 tcl-2-names-1
+        tcl-3.1-begin-3 tcl-4-close-1 tcl-8.1-err-1 tcl-8.1-state-3 tcl-11-diskfull-1
+        tcl-11-suspended-1 pager-P11-cantopen pager-P17-commit pager-P17-sticky pager-P18-header
         pager-P19-rollback pager-P19-unref D366-6 D371-1 D372-2 pager-P4-too-long pager-async
         pager-P15-journal pager-close-faults pager-faults-commit pager-faults-write pager-order
         pager-sticky

@@ -266,7 +266,6 @@ impl SharedCache {
         self.turn.take();
         let _turn = OwnTurn(&self.turn);
         let mut btree = self.state()?;
-        btree.set_cache_size(options.cache_size);
         let Some(sharing) = &mut btree.sharing else {
             return Err(Error::Internal("a shared page cache that is not"));
         };
@@ -285,6 +284,7 @@ impl SharedCache {
                 sharing.parked.push(Some(session));
             }
         }
+        btree.set_cache_size(options.cache_size);
         Ok(id)
     }
 }
@@ -702,7 +702,7 @@ mod tests {
                 scope.spawn(move || {
                     let open = |name| client.open(disk.clone(), name, &Options::default()).unwrap();
                     let both = names.map(open);
-                    for _ in 0..2000 {
+                    for _ in 0..20_000 {
                         both.iter().for_each(SharedConnection::hold);
                         both.iter().for_each(|one| one.let_go().unwrap());
                     }

@@ -97,7 +97,8 @@ impl<X: PageInfo> Pager<X> {
         if !self.owes_counter() && counted && !self.cache.frame(page.frame).is_dirty() {
             return Ok(());
         }
-        let counter = u32_at(&self.stamp, 0)?.wrapping_add(1);
+        let raise = u32::from(self.owes_counter());
+        let counter = u32_at(&self.stamp, 0)?.wrapping_add(raise);
         let page = self.make_writable(page)?;
         let bytes = self.bytes_mut(page);
         put_u32(bytes, FileHeader::CHANGE_COUNTER, counter)?;

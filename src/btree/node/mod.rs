@@ -281,6 +281,16 @@ impl<'a> Node<'a> {
         Ok(usize::from(u16_at(self.bytes, self.info.pointer_position(index))?))
     }
 
+    /// The same, checked to lie in the content area or behind it.
+    #[inline]
+    fn content_position(&self, index: usize) -> Result<usize> {
+        let at = self.cell_position(index)?;
+        if at < self.info.content as usize {
+            return Err(Error::corrupt("cell outside of the content area"));
+        }
+        Ok(at)
+    }
+
     /// Asks for the memory in which header and cell pointers are.
     #[inline]
     pub(crate) fn prefetch_pointers(&self) {
@@ -496,10 +506,10 @@ impl<'a> Node<'a> {
     /// The key of cell `index` of an integer tree; touches as few bytes as possible (hot path).
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the cell does not lie on the page.
+    /// [`Error::Corrupt`] if the cell does not lie within the content area.
     #[inline]
     pub(crate) fn integer_key(&self, index: usize) -> Result<i64> {
-        let at = self.cell_position(index)?;
+        let at = self.content_position(index)?;
         cell::integer_key(self.bytes.get(at..).unwrap_or_default(), self.info.layout)
     }
 
@@ -512,7 +522,7 @@ impl<'a> Node<'a> {
         if index == self.cell_count() {
             return self.right_child();
         }
-        let at = self.cell_position(index)?;
+        let at = self.content_position(index)?;
         self.checked_child(u32_at(self.bytes, at)?)
     }
 
