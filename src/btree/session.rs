@@ -16,7 +16,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::pager::{BusyHandler, HeldPages};
+use crate::pager::{BusyHandler, HeldPages, WatchId};
 
 use super::table_lock::{SessionId, TableLock, TableLocks};
 use super::transaction::Transaction;
@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) savepoints: usize,
     /// Its busy handler, while another session is in place; else the pager has it.
     pub(super) busy_handler: Option<BusyHandler>,
+    /// What the backups that read through this connection watch; others of the cache have theirs.
+    pub(super) watches: Vec<WatchId>,
 }
 
 impl std::fmt::Debug for Session {
@@ -69,6 +71,7 @@ impl Session {
             read_uncommitted: false,
             savepoints: 0,
             busy_handler: None,
+            watches: Vec::new(),
         }
     }
 
