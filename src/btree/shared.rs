@@ -281,7 +281,7 @@ impl SharedCache {
         match sharing.parked.get_mut(index) {
             Some(slot) => *slot = Some(session),
             None => {
-                sharing.parked.try_reserve(1).map_err(|_| Error::NoMemory)?;
+                crate::memory::reserve(&mut sharing.parked, 1)?;
                 sharing.parked.push(Some(session));
             }
         }

@@ -10,6 +10,7 @@ use super::super::result_code::Failure;
 use super::super::value::Obj;
 use crate::btree::{self, CacheRegistry, Schema};
 use crate::error::Error;
+use crate::memory;
 
 /// The page caches that the connections of this process share.
 static CACHES: LazyLock<CacheRegistry> = LazyLock::new(CacheRegistry::new);
@@ -187,7 +188,7 @@ fn schema(call: &mut Call<'_>) -> Outcome {
         return Ok(memory.map_or("", |memory| &memory.token).into());
     }
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut bytes, size)?;
     bytes.resize(size, 0);
     let mailbox = call.session.mailbox();
     let block = in_use.schema_or_insert(|| {
