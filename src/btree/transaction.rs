@@ -134,6 +134,7 @@ impl Btree {
         }
         let exclusive = kind == TransactionKind::Exclusive;
         self.store.pager.begin_write(exclusive, self.session.journal_at_begin)?;
+        self.store.pager.set_undo_in_memory(self.session.undo_in_memory);
         self.session.transaction = Transaction::Write;
         self.failed = None;
         let created = self
