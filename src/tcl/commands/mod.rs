@@ -541,7 +541,7 @@ const DISKS: &[Command] = &[
         c"sqlite3_test_control_pending_byte",
         1..=1,
         c"PENDING-BYTE",
-        "sets the position of the lock bytes, and returns the one before",
+        "sets the position of the lock bytes, unless it is 0; returns the one before",
         simulate::set_pending_byte,
     ),
     Command::new(
