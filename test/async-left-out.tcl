@@ -13,10 +13,10 @@ namespace eval ::tester {
         tcl-11-suspended-1 pager-P11-cantopen pager-P17-commit pager-P17-sticky pager-P18-header
         pager-P19-rollback pager-P19-unref D366-6 D371-1 D372-2 pager-P4-too-long pager-async
         pager-P15-journal pager-close-faults pager-faults-commit pager-faults-write pager-order
-        pager-sticky
+        pager-sticky D521-2
     }
     dict set reasons "looks at each lock call; with the layer the lock falls once, at the end" {
-        D525-1
+        D525-1 D521-1
     }
     variable two_handles "counts open files; a running writer has a handle of its own for each"
     dict set reasons $two_handles {

@@ -2,8 +2,7 @@
 //! and nothing is left pinned or open (D284, A305, A807).
 //!
 //! The counter belongs to the process, so all of it is one test. `TCLBTREE_SEED` and
-//! `TCLBTREE_SEEDS` choose other workloads (one); each `n` is tried only every third time unless
-//! `TCLBTREE_LONG` is set.
+//! `TCLBTREE_SEEDS` choose other workloads (one).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -13,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use support::book::{Book, Change, Content, Form};
+use support::Seeds;
+use support::book::{Book, Change, Content, Form, key_record, schema_roots, with_cursor};
 use support::random::Random;
-use support::{Seeds, is_long};
 use tclbtree::btree::Backup;
 use tclbtree::format::AutoVacuum;
 use tclbtree::memory::fail_nth;
@@ -24,7 +23,8 @@ use tclbtree::os::simulate::{FaultKnobs, FaultVfs};
 use tclbtree::os::write_behind::Durability;
 use tclbtree::pager::JournalMode;
 use tclbtree::{
-    Btree, Error, MemoryVfs, Options, Result, TransactionKind, WriteBehind, WriteBehindVfs,
+    Btree, CacheRegistry, Error, MemoryVfs, Options, Result, SharedConnection, TransactionKind,
+    WriteBehind, WriteBehindVfs,
 };
 
 const OFF: (u32, u32) = (0, 0);
@@ -153,6 +153,166 @@ fn run(work: &Workload, n: u32, repeat: u32) -> bool {
     failed > 0
 }
 
+/// What a round came to whose allocations failed: it says so, or nothing went wrong.
+fn assert_failed_or_done<T>(result: Result<T>, context: &str) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(Error::NoMemory) => None,
+        Err(error) => panic!("{error}: {context}"),
+    }
+}
+
+/// Opening, checking, counting, seeking and reading with failing allocations, all of it cold.
+fn read(work: &Workload, n: u32, repeat: u32) -> bool {
+    let context = format!("reading {:?}, allocation {n}, {repeat}", work.form);
+    let disk = Disk::with(&work.file);
+    let options = Options { cache_size: work.cache, ..Options::default() };
+    fail_nth(n, repeat);
+    let mut opened = Btree::open(disk.vfs(), "t.db", &options);
+    let result = match &mut opened {
+        Ok(db) => look_at_everything(db, work, &context),
+        Err(error) => Err(*error),
+    };
+    let failed = fail_nth(OFF.0, OFF.1);
+    assert_failed_or_done(result, &context);
+    if let Ok(mut db) = opened {
+        let _ = db.rollback();
+        assert_eq!(db.stats().pinned, 0, "{:?}: {context}", db.pinned_pages());
+        let mut book = Book::attach(db).unwrap_or_else(|error| panic!("{error}: {context}"));
+        assert!(book.checked_content().unwrap() == work.old, "afterwards: {context}");
+    }
+    assert_eq!(disk.open_files(), 0, "{context}");
+    failed > 0
+}
+
+fn look_at_everything(db: &mut Btree, work: &Workload, context: &str) -> Result<()> {
+    let roots = schema_roots(db)?;
+    let numbers: Vec<i64> = roots.iter().map(|(_, root)| i64::from(root.get())).collect();
+    let lines = db.integrity_check(&[&[1], &numbers[..]].concat(), 10)?;
+    assert!(lines.is_empty(), "{lines:?}: {context}");
+    for (name, root) in roots {
+        let counts = [work.old.rows.len(), work.old.keys.len()];
+        let wanted = counts[usize::from(name == "w")] as u64;
+        with_cursor(db, root, false, |db, cursor| {
+            assert_eq!(db.count(cursor)?, wanted, "{context}");
+            db.last(cursor)?;
+            db.previous(cursor).map(drop)
+        })?;
+        if name == "t" {
+            for (&key, data) in &work.old.rows {
+                let found = with_cursor(db, root, false, |db, cursor| {
+                    assert!(db.seek(cursor, tclbtree::Key::Integer(key))?.is_eq(), "{context}");
+                    db.data(cursor)
+                })?;
+                assert!(found.ends_with(data), "row {key}: {context}");
+            }
+        } else {
+            for key in &work.old.keys {
+                let record = key_record(key);
+                let key = tclbtree::Key::Bytes(&record);
+                let order = with_cursor(db, root, false, |db, cursor| db.seek(cursor, key))?;
+                assert!(order.is_eq(), "{context}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A hot journal that is played back with failing allocations: it stays until it is played back.
+fn recover(work: &Workload, n: u32, repeat: u32) -> bool {
+    let context = format!("recovery of {:?}, allocation {n}, {repeat}", work.form);
+    let died = Disk::with(&work.file);
+    let mut book = work.open(died.vfs()).unwrap();
+    book.db.begin(TransactionKind::Write).unwrap();
+    work.changes[0].iter().for_each(|change| book.apply(change).unwrap());
+    book.db.commit_phase_one(None).unwrap();
+    let disk = Disk::with(b"");
+    for name in ["/t.db", "/t.db-journal"] {
+        disk.files.put(name, died.files.content(Path::new(name)).unwrap());
+    }
+    let open = || work.open(disk.vfs()).and_then(|mut book| book.checked_content());
+    fail_nth(n, repeat);
+    let result = open();
+    let failed = fail_nth(OFF.0, OFF.1);
+    if let Some(content) = assert_failed_or_done(result, &context) {
+        assert!(content == work.old, "{context}");
+    }
+    assert_eq!(disk.open_files(), 0, "{context}");
+    assert!(open().unwrap_or_else(|error| panic!("{error}: {context}")) == work.old, "{context}");
+    assert!(disk.files.content(Path::new("/t.db-journal")).is_none(), "{context}");
+    failed > 0
+}
+
+/// Two databases in one transaction (D161): both are new, or both are old.
+fn commit_together(work: &Workload, n: u32, repeat: u32) -> bool {
+    let context = format!("two of {:?}, allocation {n}, {repeat}", work.form);
+    let disk = Disk::with(&work.file);
+    disk.files.put("/u.db", work.file.clone());
+    let open = |name: &str| {
+        let options = Options { cache_size: work.cache, ..Options::default() };
+        Book::attach(Btree::open(disk.vfs(), name, &options).unwrap()).unwrap()
+    };
+    let mut books = ["t.db", "u.db"].map(open);
+    for book in &mut books {
+        book.db.begin(TransactionKind::Write).unwrap();
+        let [first, _, last] = &work.changes;
+        first.iter().chain(last).for_each(|change| book.apply(change).unwrap());
+    }
+    fail_nth(n, repeat);
+    let [one, two] = &mut books;
+    let result = Btree::commit_all(&mut [&mut one.db, &mut two.db]);
+    let failed = fail_nth(OFF.0, OFF.1);
+    let is_done = assert_failed_or_done(result, &context).is_some();
+    let wanted = if is_done { &work.new } else { &work.old };
+    for (mut book, name) in books.into_iter().zip(["t.db", "u.db"]) {
+        assert!(book.checked_content().unwrap() == *wanted, "{name}, {result:?}: {context}");
+        assert_eq!(book.db.stats().pinned, 0, "{context}");
+        drop(book);
+        assert!(open(name).checked_content().unwrap() == *wanted, "{name} again: {context}");
+    }
+    assert_eq!(disk.open_files(), 0, "{context}");
+    failed > 0
+}
+
+/// Two connections on one page cache, one of which reads while the other writes.
+fn share(work: &Workload, n: u32, repeat: u32) -> bool {
+    let context = format!("shared {:?}, allocation {n}, {repeat}", work.form);
+    let disk = Disk::with(&work.file);
+    let vfs = disk.vfs();
+    let registry = CacheRegistry::new();
+    let open = || registry.client().open(Arc::clone(&vfs), "t.db", &Options::default());
+    fail_nth(n, repeat);
+    let opened = open().and_then(|writer| Ok((writer, open()?)));
+    let result = match &opened {
+        Ok((writer, reader)) => write_beside(writer, reader),
+        Err(error) => Err(*error),
+    };
+    let failed = fail_nth(OFF.0, OFF.1);
+    let is_done = assert_failed_or_done(result, &context).is_some();
+    drop(opened);
+    assert_eq!(disk.open_files(), 0, "{context}");
+    let mut book = work.open(disk.vfs()).unwrap();
+    let cookie = book.db.meta(6).unwrap();
+    assert!(cookie == 7 || cookie == 0 && !is_done, "{cookie}: {context}");
+    assert!(book.checked_content().unwrap() == work.old, "{context}");
+    failed > 0
+}
+
+fn write_beside(writer: &SharedConnection, reader: &SharedConnection) -> Result<()> {
+    reader.enter()?.begin(TransactionKind::Read)?;
+    let mut inside = writer.enter()?;
+    inside.begin(TransactionKind::Write)?;
+    (2..40).try_for_each(|root| inside.lock_table(root, root % 2 == 0))?;
+    inside.set_meta(6, 7)?;
+    drop(inside);
+    let mut inside = reader.enter()?;
+    assert_eq!(inside.lock_table(2, false), Err(Error::LockedSharedCache));
+    (3..40).step_by(2).try_for_each(|root| inside.lock_table(root, false))?;
+    inside.commit()?;
+    drop(inside);
+    writer.enter()?.commit()
+}
+
 /// One backup with failing allocations: the destination is the copy, or what it was.
 fn back_up(work: &Workload, n: u32, repeat: u32) -> bool {
     let context = format!("backup of {:?}, allocation {n}, {repeat}", work.form);
@@ -215,11 +375,10 @@ fn run_behind(work: &Workload, n: u32, repeat: u32) -> bool {
 }
 
 fn sweep(work: &Workload, round: fn(&Workload, u32, u32) -> bool, least: u32) {
-    let step = if is_long() { 1 } else { 3 };
     for repeat in [1, u32::MAX] {
         let mut n = if repeat == 1 { 1 } else { 2 };
         while round(work, n, repeat) {
-            n += step;
+            n += 1;
         }
         println!("{:?}, {repeat}: {n} allocations", work.form);
         assert!(n > least, "only {n} allocations fail");
@@ -231,11 +390,18 @@ fn d284_every_failing_allocation() {
     for seed in Seeds::from_environment(1) {
         let plain = Workload::new(seed, Form::plain(1024), JournalMode::Delete, 10);
         sweep(&plain, run, 60);
+        sweep(&plain, read, 30);
+        sweep(&plain, recover, 20);
+        sweep(&plain, commit_together, 5);
+        sweep(&plain, share, 10);
         sweep(&plain, back_up, 20);
         sweep(&plain, run_behind, 60);
         let form = Form { page_size: 512, reserved: 8, auto_vacuum: AutoVacuum::Incremental };
         sweep(&Workload::new(seed, form, JournalMode::Memory, 200), run, 60);
         let form = Form { auto_vacuum: AutoVacuum::Full, ..form };
-        sweep(&Workload::new(seed, form, JournalMode::Persist, 10), run, 60);
+        let full = Workload::new(seed, form, JournalMode::Persist, 10);
+        sweep(&full, run, 60);
+        sweep(&full, read, 30);
+        sweep(&full, commit_together, 10);
     }
 }

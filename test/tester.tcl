@@ -85,6 +85,25 @@ proc peer_start {} {
     return $chan
 }
 
+# Evaluate a script in a process that file permissions count for, root's do not; it shares nothing
+# but the directory.
+proc unprivileged {script} {
+    tester::work_off
+    set library [lindex [lsearch -inline -index 1 -nocase [info loaded] tclbtree] 0]
+    file copy -force $library library.so
+    spit script.tcl "load ./library.so Tclbtree; puts -nonewline \[eval [list $script]\]"
+    file attributes . -permissions 0777
+    file attributes library.so -permissions 0755
+    file attributes script.tcl -permissions 0644
+    return [exec {*}[tester::as_nobody] [info nameofexecutable] script.tcl 2>@1]
+}
+
+# What stands before a command that is to have no privileges.
+proc tester::as_nobody {} {
+    if {$::tcl_platform(user) ne "root"} {return {}}
+    return {setpriv --reuid 65534 --regid 65534 --clear-groups}
+}
+
 # Send a script without waiting for its answer.
 proc peer_send {chan script} {
     tester::work_off
@@ -503,7 +522,9 @@ proc tester::start {} {
     }
     testConstraint sqlite3cli [expr {[auto_execok sqlite3] ne ""}]
     testConstraint memfail [expr {[info commands ::sqlite3_memdebug_fail] ne ""}]
-    testConstraint notRoot [expr {$::tcl_platform(user) ne "root"}]
+    # Root can be somebody else where that somebody gets at the directory and at Tcl.
+    testConstraint permissions [expr {![catch {exec {*}[as_nobody] \
+        sh -c {cd "$0" && test -x "$1"} $scratch [info nameofexecutable]}]}]
     testConstraint md5 [expr {[auto_execok md5sum] ne "" || [auto_execok openssl] ne ""}]
     cd $scratch
 }

@@ -62,7 +62,7 @@ impl Backup {
             return Err(Error::State("the destination is in use"));
         }
         Ok(Backup {
-            watch: source.store.pager.watch()?,
+            watch: source.watch()?,
             next: 1,
             pages: 0,
             remaining: 0,
@@ -122,7 +122,7 @@ impl Backup {
     /// The final error of a step; those of [`Btree::rollback`].
     #[doc(alias = "sqlite3_backup_finish")]
     pub fn finish(self, destination: &mut Btree, source: &mut Btree) -> Result<()> {
-        source.store.pager.unwatch(self.watch);
+        source.unwatch(self.watch);
         self.abandon(destination)
     }
 
@@ -239,10 +239,29 @@ impl Btree {
         self.note_failure(result)
     }
 
-    /// Whether a backup reads from this database.
+    /// Whether a backup reads through this connection.
     #[doc(alias = "sqlite3BtreeIsInBackup")]
     pub fn is_in_backup(&self) -> bool {
-        self.store.pager.watch_count() > 0
+        !self.session.watches.is_empty()
+    }
+
+    fn watch(&mut self) -> Result<WatchId> {
+        memory::reserve(&mut self.session.watches, 1)?;
+        let watch = self.store.pager.watch()?;
+        self.session.watches.push(watch);
+        Ok(watch)
+    }
+
+    fn unwatch(&mut self, watch: WatchId) {
+        self.session.watches.retain(|&other| other != watch);
+        self.store.pager.unwatch(watch);
+    }
+
+    /// Ends what backups watch through this connection, which is being closed: nobody will tell.
+    pub(super) fn unwatch_all(&mut self) {
+        for watch in std::mem::take(&mut self.session.watches) {
+            self.store.pager.unwatch(watch);
+        }
     }
 }
 

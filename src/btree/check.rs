@@ -19,9 +19,10 @@
 use super::freelist::{LEAF_COUNT, LEAVES};
 use super::pointer_map::Owner;
 use super::store::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::bytes::u32_at;
 use crate::format::{FileHeader, PageNumber};
+use crate::pager::PageRef;
 
 mod tree;
 
@@ -42,8 +43,12 @@ impl Store {
             report: Report { lines: Vec::new(), ours: Vec::new(), limit },
             pages,
             store: self,
+            no_memory: false,
         };
         check.run(roots)?;
+        if check.no_memory {
+            return Err(Error::NoMemory);
+        }
         let mut report = check.report;
         report.say_pins(pinned, self.pager.stats().pinned);
         report.lines.append(&mut report.ours);
@@ -116,9 +121,22 @@ struct Check<'s> {
     /// Pages that something refers to.
     used: PageSet,
     report: Report,
+    /// An allocation has failed: what was found since may have nothing to do with the database.
+    no_memory: bool,
 }
 
 impl Check<'_> {
+    /// Hands `result` on, and remembers if it is that there was no memory.
+    fn heed<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.no_memory |= matches!(result, Err(Error::NoMemory));
+        result
+    }
+
+    fn fetch(&mut self, number: PageNumber) -> Result<PageRef> {
+        let page = self.store.pager.fetch(number);
+        self.heed(page)
+    }
+
     fn run(&mut self, roots: &[i64]) -> Result<()> {
         let lock_page = self.store.format.lock_page.number().get();
         if lock_page <= self.pages {
@@ -194,7 +212,8 @@ impl Check<'_> {
         if !self.store.has_pointer_map() {
             return;
         }
-        match self.store.owner_entry(page) {
+        let entry = self.store.owner_entry(page);
+        match self.heed(entry) {
             Ok(found) if found == expected => {}
             Ok(found @ (1..=5, _)) => self.report.say(
                 prefix,
@@ -211,7 +230,7 @@ impl Check<'_> {
     fn list_page(&mut self, page: u32, count: usize, prefix: &str) -> Option<Vec<u32>> {
         let number = PageNumber::new(page)?;
         let mark = self.store.pager.mark();
-        let words = self.store.pager.fetch(number).map(|page| {
+        let words = self.fetch(number).map(|page| {
             let words = self.store.pager.bytes(page).chunks_exact(4).take(count);
             words.map(|word| u32_at(word, 0).unwrap_or(0)).collect::<Vec<u32>>()
         });

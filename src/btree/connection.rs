@@ -392,8 +392,12 @@ impl Btree {
     /// [`NoMemory`](Error::NoMemory).
     #[doc(alias = "sqlite3BtreeIntegrityCheck")]
     pub fn integrity_check(&mut self, roots: &[i64], limit: usize) -> Result<Vec<String>> {
-        let Ok(implicit) = self.begin_implicit_read() else {
-            return Ok(vec!["Unable to acquire a read lock on the database".to_owned()]);
+        let implicit = match self.begin_implicit_read() {
+            Ok(implicit) => implicit,
+            Err(Error::NoMemory) => return Err(Error::NoMemory),
+            Err(_) => {
+                return Ok(vec!["Unable to acquire a read lock on the database".to_owned()]);
+            }
         };
         let result = self.store.check(roots, limit);
         if implicit {

@@ -253,9 +253,10 @@ impl Store {
 
     /// A page of the free list that a cursor or the operation itself works with is used twice: what
     /// is written to it would appear there too. One that was freed in this transaction is not: a
-    /// balance may free a page of the cursor's own path and need one further up.
+    /// balance may free a page of the cursor's own path and need one further up. Nor is one that is
+    /// held by its number only: whoever does so sees what becomes of it.
     fn check_unused(&self, number: PageNumber) -> Result<()> {
-        if self.pager.is_pinned(number) && !self.pager.was_freed(number) {
+        if self.pager.is_in_use(number) && !self.pager.was_freed(number) {
             return Err(IN_USE.on_page(number.get()));
         }
         Ok(())

@@ -16,7 +16,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::pager::{BusyHandler, HeldPages};
+use crate::pager::{BusyHandler, HeldPages, WatchId};
 
 use super::table_lock::{SessionId, TableLock, TableLocks};
 use super::transaction::Transaction;
@@ -40,8 +40,12 @@ pub(super) struct Session {
     pub(super) read_uncommitted: bool,
     /// Savepoints that a write transaction opens at once.
     pub(super) savepoints: usize,
+    /// What savepoints need is kept in memory and not in a file.
+    pub(super) undo_in_memory: bool,
     /// Its busy handler, while another session is in place; else the pager has it.
     pub(super) busy_handler: Option<BusyHandler>,
+    /// What the backups that read through this connection watch; others of the cache have theirs.
+    pub(super) watches: Vec<WatchId>,
 }
 
 impl std::fmt::Debug for Session {
@@ -68,7 +72,9 @@ impl Session {
             journal_at_begin,
             read_uncommitted: false,
             savepoints: 0,
+            undo_in_memory: false,
             busy_handler: None,
+            watches: Vec::new(),
         }
     }
 
@@ -240,6 +246,13 @@ impl Btree {
     /// locks but on table 1, and its cursors keep nobody from writing.
     pub fn set_reads_uncommitted(&mut self, on: bool) {
         self.session.read_uncommitted = on;
+    }
+
+    /// Sets whether write transactions of this connection that begin from now on keep what their
+    /// savepoints need in memory, and not in a temporary file.
+    #[doc(alias = "sqlite3PagerSetTempStore")]
+    pub fn set_undo_in_memory(&mut self, on: bool) {
+        self.session.undo_in_memory = on;
     }
 
     /// Sets how many savepoints a write transaction of this connection opens at once.

@@ -280,7 +280,7 @@ impl SharedCache {
         match sharing.parked.get_mut(index) {
             Some(slot) => *slot = Some(session),
             None => {
-                sharing.parked.try_reserve(1).map_err(|_| Error::NoMemory)?;
+                crate::memory::reserve(&mut sharing.parked, 1)?;
                 sharing.parked.push(Some(session));
             }
         }
@@ -508,6 +508,7 @@ impl Btree {
     /// Closes what the session in place has open; it will not be parked any more.
     fn end_session(&mut self) {
         self.let_everything_go();
+        self.unwatch_all();
         // An error here leaves the journal behind, which is where the next reader recovers from.
         let _ = self.rollback();
         self.set_busy_handler(None);
@@ -533,7 +534,7 @@ impl Btree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btree::{Key, TABLE, TransactionKind};
+    use crate::btree::{Backup, Key, TABLE, TransactionKind};
     use crate::os::MemoryVfs;
 
     fn two() -> (SharedConnection, SharedConnection) {
@@ -600,6 +601,21 @@ mod tests {
         drop(b);
         drop(inside);
         a.enter().unwrap().begin(TransactionKind::Exclusive).unwrap();
+    }
+
+    /// D314: a backup reads through one connection, and what it watches goes with that.
+    #[test]
+    fn a_backup_is_that_of_its_connection() {
+        let (a, b) = two();
+        let disk = Arc::new(MemoryVfs::new());
+        let mut copy = Btree::open(disk, "copy", &Options::default()).unwrap();
+        let backup = Backup::start(&mut copy, &mut a.enter().unwrap()).unwrap();
+        assert!(a.enter().unwrap().is_in_backup() && !b.enter().unwrap().is_in_backup());
+        let watches = || b.enter().unwrap().store.pager.watch_count();
+        assert_eq!(watches(), 1);
+        drop(a);
+        assert_eq!(watches(), 0);
+        backup.abandon(&mut copy).unwrap();
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! * A1: a connection has at most one lock on a tree, of the strongest kind it was granted.
 //! * A2: if a connection has a write lock on a tree, no other has any lock on it.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::PageNumber;
 
 /// Names a connection of a page cache, among those that it has at the moment.
@@ -64,7 +64,7 @@ impl TableLocks {
     /// Gives a lock with which nobody is in the way; a lock that is there is raised, never lowered.
     ///
     /// # Errors
-    /// [`Error::NoMemory`].
+    /// [`NoMemory`](crate::error::Error::NoMemory).
     pub(super) fn grant(
         &mut self,
         owner: SessionId,
@@ -77,7 +77,7 @@ impl TableLocks {
             held.lock = held.lock.max(lock);
             return Ok(());
         }
-        self.held.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        crate::memory::reserve(&mut self.held, 1)?;
         self.held.push(Held { owner, root, lock });
         Ok(())
     }

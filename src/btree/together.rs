@@ -46,7 +46,7 @@ impl Btree {
 /// Takes every lock first: nothing has happened yet if one of them cannot be had.
 fn lock_all(databases: &mut [&mut Btree]) -> Result<()> {
     for db in databases.iter_mut().filter(|db| db.is_writing()) {
-        db.check_may_change()?;
+        db.check_not_failed()?;
         db.store.pager.lock_for_commit()?;
     }
     Ok(())

@@ -134,6 +134,7 @@ impl Btree {
         }
         let exclusive = kind == TransactionKind::Exclusive;
         self.store.pager.begin_write(exclusive, self.session.journal_at_begin)?;
+        self.store.pager.set_undo_in_memory(self.session.undo_in_memory);
         self.session.transaction = Transaction::Write;
         self.failed = None;
         let created = self
@@ -507,7 +508,8 @@ impl Btree {
         self.session.transaction == Transaction::Write
     }
 
-    /// What every change needs: a write transaction in which none has failed half-way (T3).
+    /// What every change needs: a write transaction in which none has failed half-way (T3), and
+    /// whose commit is not half done.
     ///
     /// # Errors
     /// [`ReadOnly`](Error::ReadOnly), [`State`](Error::State), or the error of the failed change.
@@ -517,7 +519,8 @@ impl Btree {
     }
 
     /// # Errors
-    /// [`ReadOnly`](Error::ReadOnly) or [`State`](Error::State) without a write transaction.
+    /// [`ReadOnly`](Error::ReadOnly) or [`State`](Error::State) without a write transaction;
+    /// [`State`](Error::State) between the two halves of a commit.
     fn check_writing(&self) -> Result<()> {
         if self.session.transaction != Transaction::Write {
             return Err(if self.is_read_only() {
@@ -526,12 +529,15 @@ impl Btree {
                 Error::State("no write transaction is open")
             });
         }
+        if self.store.pager.is_half_committed() {
+            return Err(Error::State("the transaction is being committed"));
+        }
         Ok(())
     }
 
     /// # Errors
     /// The error of a change that failed half-way (T3).
-    fn check_not_failed(&self) -> Result<()> {
+    pub(super) fn check_not_failed(&self) -> Result<()> {
         self.failed.map_or(Ok(()), |failed| Err(failed.error))
     }
 

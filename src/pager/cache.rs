@@ -69,6 +69,8 @@ pub(super) struct Cache<X> {
     frames: Vec<Frame<X>>,
     table: PageTable,
     pins: Vec<u32>,
+    /// Frames with a pin that a caller has taken by the page's number, each as often as it has.
+    by_number: Vec<u32>,
     pinned: u32,
     in_use: u32,
     clock: u64,
@@ -87,6 +89,7 @@ impl<X: PageInfo> Cache<X> {
             frames: Vec::new(),
             table: PageTable::default(),
             pins: Vec::new(),
+            by_number: Vec::new(),
             pinned: 0,
             in_use: 0,
             clock: 0,
@@ -221,10 +224,34 @@ impl<X: PageInfo> Cache<X> {
         frame.pins += 1;
     }
 
-    /// Whether a frame has pins that outlive the operation: more than the stack has for it.
+    /// Whether a frame has pins other than those by its number.
+    pub(super) fn is_in_use(&self, frame: u32) -> bool {
+        self.pins_in_use(frame) > 0
+    }
+
+    /// Whether some of them outlive the operation: more than the stack has for it.
     pub(super) fn is_held(&self, frame: u32) -> bool {
+        let pins = self.pins_in_use(frame);
+        pins > 0 && pins > count_of(frame, &self.pins)
+    }
+
+    fn pins_in_use(&self, frame: u32) -> usize {
         let pins = self.frames[frame as usize].pins as usize;
-        pins > 0 && pins > self.pins.iter().filter(|&&pinned| pinned == frame).count()
+        if pins == 0 { 0 } else { pins.saturating_sub(count_of(frame, &self.by_number)) }
+    }
+
+    /// Pins a frame for somebody who knows the number of the page and nothing else of it.
+    pub(super) fn pin_by_number(&mut self, frame: u32) {
+        self.by_number.push(frame);
+        self.pin(frame);
+    }
+
+    /// Takes back one such pin.
+    pub(super) fn unpin_by_number(&mut self, frame: u32) {
+        if let Some(at) = self.by_number.iter().position(|&pinned| pinned == frame) {
+            self.by_number.swap_remove(at);
+        }
+        self.unpin(frame);
     }
 
     /// Takes back one pin.
@@ -240,6 +267,10 @@ impl<X: PageInfo> Cache<X> {
             frame.released = self.clock;
         }
     }
+}
+
+fn count_of(frame: u32, list: &[u32]) -> usize {
+    list.iter().filter(|&&pinned| pinned == frame).count()
 }
 
 /// Frames come and go.

@@ -74,6 +74,11 @@ impl<X: PageInfo> Pager<X> {
         synced
     }
 
+    /// Whether phase one is done and phase two is not: what is changed now would not be committed.
+    pub fn is_half_committed(&self) -> bool {
+        self.state == State::Finished
+    }
+
     /// Whether the open write transaction has changed anything.
     pub(super) fn is_changed(&self) -> bool {
         self.state.is_writing()

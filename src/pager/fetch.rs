@@ -26,14 +26,15 @@ impl<X: PageInfo> Pager<X> {
         self.cache.pin(page.frame);
     }
 
-    /// Whether somebody has pinned the page beyond the operation that is going on.
+    /// Whether somebody has pinned the page beyond the operation that is going on, and not merely
+    /// by its number.
     pub fn is_held(&self, number: PageNumber) -> bool {
         self.cache.find(number.get()).is_some_and(|frame| self.cache.is_held(frame))
     }
 
-    /// Whether the page is pinned, be it for the operation that is going on or beyond.
-    pub fn is_pinned(&self, number: PageNumber) -> bool {
-        self.cache.find(number.get()).is_some_and(|frame| self.cache.frame(frame).is_pinned())
+    /// The same, or for the operation that is going on.
+    pub fn is_in_use(&self, number: PageNumber) -> bool {
+        self.cache.find(number.get()).is_some_and(|frame| self.cache.is_in_use(frame))
     }
 
     /// Takes back one [`Pager::pin`].

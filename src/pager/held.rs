@@ -6,7 +6,7 @@ use super::{PageInfo, PageRef, Pager};
 
 /// Held pages with their numbers of references.
 ///
-/// Invariant HP1: a page in here has one [`Pager::pin`], however many references there are to it.
+/// Invariant HP1: a page in here has one pin, however many references there are to it.
 #[derive(Debug, Default)]
 pub struct HeldPages {
     pages: BTreeMap<u32, Held>,
@@ -34,7 +34,7 @@ impl HeldPages {
         let number = pager.number(page).get();
         let held = self.pages.entry(number).or_insert(Held { page, references: 0 });
         if held.references == 0 {
-            pager.pin(page);
+            pager.cache.pin_by_number(page.frame);
         }
         held.references = held.references.saturating_add(1);
     }
@@ -46,7 +46,7 @@ impl HeldPages {
         if held.references > 0 {
             return false;
         }
-        pager.unpin(held.page);
+        pager.cache.unpin_by_number(held.page.frame);
         self.pages.remove(&number);
         true
     }
@@ -54,7 +54,7 @@ impl HeldPages {
     /// Takes all references back.
     pub fn let_all_go<X: PageInfo>(&mut self, pager: &mut Pager<X>) {
         for held in std::mem::take(&mut self.pages).into_values() {
-            pager.unpin(held.page);
+            pager.cache.unpin_by_number(held.page.frame);
         }
     }
 }

@@ -46,6 +46,7 @@ impl<X: PageInfo> Pager<X> {
     }
 
     /// Number of watches.
+    #[cfg(test)]
     pub fn watch_count(&self) -> usize {
         self.watches.len()
     }

@@ -20,7 +20,7 @@ const IDS: &str = "test/requirements.tsv";
 const OPEN: &str = "test/requirements-open.txt";
 
 /// Constraints that a machine can fail to meet, not the extension.
-const OF_THE_MACHINE: &[&str] = &["sqlite3cli", "notRoot", "md5", "thread", "linux"];
+const OF_THE_MACHINE: &[&str] = &["sqlite3cli", "permissions", "md5", "thread", "linux"];
 
 /// What ends the name and description of a script test.
 const OPTIONS: &[&str] =
@@ -207,7 +207,7 @@ fn citations_are_found() {
 
     let script = "# D1\ntest {D286-1 A101-1} {text: D287} -body {\n D288\n}\n\
                   test D289-1 {x} -constraints memfail -body {}\n\
-                  test D290-1 {x} -setup {} -constraints \\\n    {md5 notRoot} -body {}\n\
+                  test D290-1 {x} -setup {} -constraints \\\n    {md5 permissions} -body {}\n\
                   foreach {id n} {D291-1 1\n D291-2 2} {\n    test $id {x} -body {}\n}\n";
     let texts = script_citations(script).join(" ");
     assert_eq!(ids(&texts), ["A101", "D286", "D287", "D290", "D291"]);

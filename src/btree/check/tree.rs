@@ -92,7 +92,7 @@ impl Check<'_> {
         parent: Option<Parent>,
         own: &str,
     ) -> Option<TreePage> {
-        let page = match self.store.pager.fetch(number) {
+        let page = match self.fetch(number) {
             Ok(page) => page,
             Err(error) => {
                 let code = error.code().primary;
@@ -120,7 +120,7 @@ impl Check<'_> {
         look: impl FnOnce(&[u8], Node<'_>) -> Option<T>,
     ) -> Option<T> {
         let mark = self.store.pager.mark();
-        let found = self.store.pager.fetch(page.number).ok().and_then(|reference| {
+        let found = self.fetch(page.number).ok().and_then(|reference| {
             let bytes = self.store.pager.bytes(reference);
             look(bytes, Node::new(bytes, &page.info, &self.store.format))
         });
@@ -216,11 +216,13 @@ impl Check<'_> {
             Some((local.to_vec(), length - local.len(), cell.overflow))
         })?;
         if missing > 0 {
-            key.try_reserve_exact(missing).ok()?;
+            let room = crate::memory::reserve_exact(&mut key, missing);
+            self.heed(room).ok()?;
             let start = key.len();
             key.resize(start + missing, 0);
             let first = PageNumber::new(first)?;
-            self.store.read_overflow(first, 0, key.get_mut(start..)?).ok()?;
+            let read = self.store.read_overflow(first, 0, key.get_mut(start..)?);
+            self.heed(read).ok()?;
         }
         Some(KeyValue::Bytes(key))
     }

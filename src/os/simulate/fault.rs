@@ -56,6 +56,8 @@ impl Vfs for FaultVfs {
             inner: opened.file,
             path: path.map(Path::to_owned),
             knobs: self.knobs.clone(),
+            directory: None,
+            vfs: Arc::clone(&self.inner),
         };
         Ok(Opened { file: Box::new(file), read_only: opened.read_only })
     }
@@ -94,9 +96,22 @@ struct FaultFile {
     inner: Box<dyn File>,
     path: Option<PathBuf>,
     knobs: SharedKnobs,
+    /// A file in the directory that the next sync also makes durable.
+    directory: Option<PathBuf>,
+    vfs: Arc<dyn Vfs>,
 }
 
 impl FaultFile {
+    /// Syncs the directory that was opened for the file. That it fails is no error of the file.
+    fn sync_opened_directory(&mut self) {
+        let Some(entry) = self.directory.take() else { return };
+        self.knobs.sync_count.fetch_add(1, Relaxed);
+        let struck = self.knobs.before(OpKind::SyncDirectory, Some(&entry), Arguments::None);
+        if struck.is_ok() {
+            let _ = self.vfs.sync_directory(&entry);
+        }
+    }
+
     fn before(&self, kind: OpKind, arguments: Arguments) -> Result<(), knobs::Strike> {
         self.knobs.before(kind, self.path.as_deref(), arguments)
     }
@@ -151,7 +166,9 @@ impl File for FaultFile {
             self.knobs.fullsync_count.fetch_add(1, Relaxed);
         }
         self.before(OpKind::Sync, Arguments::Sync(kind))?;
-        self.inner.sync(kind)
+        self.inner.sync(kind)?;
+        self.sync_opened_directory();
+        Ok(())
     }
 
     fn size(&self) -> Result<u64> {
@@ -199,7 +216,15 @@ impl File for FaultFile {
     }
 
     fn hint(&mut self, hint: Hint<'_>) {
-        self.inner.hint(hint);
+        match hint {
+            Hint::OpenDirectory(entry) => {
+                let directory = entry.parent().unwrap_or(entry);
+                let opened =
+                    self.knobs.before(OpKind::OpenDirectory, Some(directory), Arguments::None);
+                self.directory = opened.is_ok().then(|| entry.to_owned());
+            }
+            other => self.inner.hint(other),
+        }
     }
 }
 

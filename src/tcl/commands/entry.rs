@@ -6,6 +6,7 @@ use super::super::result_code::Failure;
 use super::super::value::{Obj, Value};
 use crate::btree::{CursorId, InsertHints, Key};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// One half of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Part {
         }
         let count = range.count as usize;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        memory::reserve_exact(&mut bytes, count)?;
         bytes.resize(count, 0);
         match self {
             Part::Key => database.read_key(cursor, range.offset, &mut bytes)?,

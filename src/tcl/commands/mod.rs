@@ -227,7 +227,7 @@ const TREES: &[Command] = &[
         c"btree_clear_table",
         2..=3,
         c"ID TABLENUM",
-        "empties a tree; a variable is raised by the number of entries",
+        "empties a tree; a variable is raised by the number of a table's entries",
         table::clear,
     ),
     Command::new(c"btree_get_meta", 1..=2, c"ID", "all meta values, or one", table::get_meta),
@@ -541,7 +541,7 @@ const DISKS: &[Command] = &[
         c"sqlite3_test_control_pending_byte",
         1..=1,
         c"PENDING-BYTE",
-        "sets the position of the lock bytes, and returns the one before",
+        "sets the position of the lock bytes, unless it is 0; returns the one before",
         simulate::set_pending_byte,
     ),
     Command::new(

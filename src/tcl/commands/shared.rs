@@ -10,6 +10,7 @@ use super::super::result_code::Failure;
 use super::super::value::Obj;
 use crate::btree::{self, CacheRegistry, Schema};
 use crate::error::Error;
+use crate::memory;
 
 /// The page caches that the connections of this process share.
 static CACHES: LazyLock<CacheRegistry> = LazyLock::new(CacheRegistry::new);
@@ -92,6 +93,13 @@ pub(super) const COMMANDS: &[Command] = &[
         c"CLIENT N",
         "savepoints that write transactions of a client open at once",
         client_savepoints,
+    ),
+    Command::new(
+        c"btree_temp_store",
+        2..=2,
+        c"CLIENT file|memory",
+        "where a client keeps what its savepoints need",
+        temp_store,
     ),
     Command::new(c"btree_enter", 1..=1, c"ID", "takes the mutex of the page cache", enter),
     Command::new(c"btree_leave", 1..=1, c"ID", "gives it back once", leave),
@@ -187,7 +195,7 @@ fn schema(call: &mut Call<'_>) -> Outcome {
         return Ok(memory.map_or("", |memory| &memory.token).into());
     }
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+    memory::reserve_exact(&mut bytes, size)?;
     bytes.resize(size, 0);
     let mailbox = call.session.mailbox();
     let block = in_use.schema_or_insert(|| {
@@ -255,6 +263,18 @@ fn client_savepoints(call: &mut Call<'_>) -> Outcome {
     let count = usize::try_from(call.int(2)?);
     let count = count.map_err(|_| Error::Misuse("negative number of savepoints"))?;
     call.session.change_client(&client, |client| client.set_savepoints(count));
+    Ok(().into())
+}
+
+/// `btree_temp_store CLIENT file|memory`: from its next write transaction on.
+fn temp_store(call: &mut Call<'_>) -> Outcome {
+    let client = call.client(1)?;
+    let in_memory = match call.string(2)?.as_str() {
+        "file" => false,
+        "memory" => true,
+        _ => return Err(Error::Misuse("temporary data are kept in a file or in memory").into()),
+    };
+    call.session.change_client(&client, |client| client.set_undo_in_memory(in_memory));
     Ok(().into())
 }
 

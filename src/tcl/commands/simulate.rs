@@ -76,10 +76,14 @@ pub(super) fn suspend() -> Suspension<'static> {
     KNOBS.suspend()
 }
 
-/// `sqlite3_test_control_pending_byte N`, as later releases set the variable.
+/// `sqlite3_test_control_pending_byte N`, as later releases set the variable; 0 only asks for it.
 pub(super) fn set_pending_byte(call: &mut Call<'_>) -> Outcome {
     let position = call.int(1)?;
-    Ok(PENDING_BYTE.swap(position, Ordering::Relaxed).into())
+    let before = match position {
+        0 => PENDING_BYTE.load(Ordering::Relaxed),
+        _ => PENDING_BYTE.swap(position, Ordering::Relaxed),
+    };
+    Ok(before.into())
 }
 
 /// `sqlite3_memdebug_fail N ?-repeat N?`: how many allocations have failed since the last call.

@@ -12,6 +12,8 @@ const META_COUNT: usize = 8;
 const META_LIST_WORDS: usize = 11;
 /// Words of `btree_update_meta` behind the name: the handle, an index, a value.
 const META_SINGLE_WORDS: usize = 3;
+/// The bit of a page's type that says that its tree has integer keys.
+const INTEGER_KEYS: u8 = 1;
 
 /// `btree_create_table ID FLAGS`
 pub(super) fn create(call: &mut Call<'_>) -> Outcome {
@@ -33,7 +35,7 @@ pub(super) fn drop(call: &mut Call<'_>) -> Outcome {
     Ok(().into())
 }
 
-/// `btree_clear_table ID TABLENUM ?COUNTVAR?`
+/// `btree_clear_table ID TABLENUM ?COUNTVAR?`: the entries of tables are counted (D333).
 pub(super) fn clear(call: &mut Call<'_>) -> Outcome {
     let database = call.database(1)?;
     let root = call.page_number(2)?;
@@ -42,9 +44,15 @@ pub(super) fn clear(call: &mut Call<'_>) -> Outcome {
         false => None,
     };
     let before = before.map_or(Ok(0), |count| count.wide(&mut call.interp))?;
-    let removed = database.enter()?.clear_table(root)?;
+    let mut in_use = database.enter()?;
+    let removed = in_use.clear_table(root)?;
     if call.has(3) {
-        let removed = i64::try_from(removed).unwrap_or(i64::MAX);
+        let is_table = match PageNumber::new(root) {
+            Some(root) => in_use.page_details(root)?.kind & INTEGER_KEYS != 0,
+            None => false,
+        };
+        std::mem::drop(in_use);
+        let removed = if is_table { i64::try_from(removed).unwrap_or(i64::MAX) } else { 0 };
         let count = Obj::from(before.saturating_add(removed));
         call.interp.set_variable(call.word(3)?, &count)?;
     }

@@ -87,12 +87,9 @@ impl OpenBackup {
         backup.finish(&mut to, &mut from)
     }
 
-    /// Whether it goes on and reads from a database, or, unless `reads`, writes into it.
-    fn involves(&self, database: &Database, reads: bool) -> bool {
-        let Ok(running) = self.running.try_borrow() else { return false };
-        let is_source = |running: &Running| running.source.is(database);
-        let is_destination = |running: &Running| !reads && running.destination.is(database);
-        running.as_ref().is_some_and(|running| is_source(running) || is_destination(running))
+    /// Whether it goes on between databases of which `is_it` is true.
+    fn is_running(&self, is_it: impl FnOnce(&Running) -> bool) -> bool {
+        self.running.try_borrow().is_ok_and(|running| running.as_ref().is_some_and(is_it))
     }
 
     /// The name of its command, from the root of all names.
@@ -109,7 +106,9 @@ impl Session {
     pub(super) fn finish_backups_of(&self, database: &Database) {
         let mut ending = Vec::new();
         for backup in self.backups.borrow().values() {
-            if backup.involves(database, false) {
+            let involves =
+                |running: &Running| running.source.is(database) || running.destination.is(database);
+            if backup.is_running(involves) {
                 ending.push(Rc::clone(backup));
             }
         }
@@ -126,11 +125,13 @@ impl Session {
         }
     }
 
-    /// Names of the commands of the backups that read from a database, oldest first.
+    /// Names of the commands of the backups that read from the page cache of a database, through
+    /// whichever connection, oldest first.
     pub(in crate::tcl) fn backups_reading(&self, database: &Database) -> Vec<String> {
         let backups = self.backups.borrow();
+        let reads = |running: &Running| running.source.pager == database.pager;
         let mut reading: Vec<_> =
-            backups.values().filter(|backup| backup.involves(database, true)).collect();
+            backups.values().filter(|backup| backup.is_running(reads)).collect();
         reading.sort_unstable_by_key(|backup| backup.number);
         reading.into_iter().map(|backup| backup.name.clone()).collect()
     }

@@ -23,6 +23,7 @@ pub(in crate::tcl) struct Client {
     busy_handler: RefCell<Option<String>>,
     reads_uncommitted: Cell<bool>,
     savepoints: Cell<usize>,
+    undo_in_memory: Cell<bool>,
 }
 
 impl Session {
@@ -37,6 +38,7 @@ impl Session {
                 busy_handler: RefCell::default(),
                 reads_uncommitted: Cell::default(),
                 savepoints: Cell::default(),
+                undo_in_memory: Cell::default(),
             })
         })
     }
@@ -107,6 +109,7 @@ impl Session {
         let Ok(mut in_use) = database.enter() else { return };
         in_use.set_reads_uncommitted(client.reads_uncommitted.get());
         in_use.set_initial_savepoints(client.savepoints.get());
+        in_use.set_undo_in_memory(client.undo_in_memory.get());
         let has_handler = client.busy_handler.borrow().is_some();
         let (asked, number) = (Arc::clone(&self.asked), database.number);
         in_use.set_busy_handler(has_handler.then(|| -> btree::BusyHandler {
@@ -146,6 +149,11 @@ impl Client {
     /// Whether it does.
     pub(in crate::tcl) fn reads_uncommitted(&self) -> bool {
         self.reads_uncommitted.get()
+    }
+
+    /// Sets whether what its savepoints need is kept in memory.
+    pub(in crate::tcl) fn set_undo_in_memory(&self, on: bool) {
+        self.undo_in_memory.set(on);
     }
 
     /// Sets how many savepoints its write transactions open at once.

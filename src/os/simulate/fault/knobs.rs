@@ -31,6 +31,7 @@ pub enum OpKind {
     CheckReservedLock,
     Delete,
     Exists,
+    OpenDirectory,
     SyncDirectory,
     /// Stands for each of the others, in plans and counts.
     Any,
@@ -38,7 +39,7 @@ pub enum OpKind {
 
 impl OpKind {
     /// All kinds, [`OpKind::Any`] last.
-    pub const ALL: [OpKind; 14] = [
+    pub const ALL: [OpKind; 15] = [
         OpKind::Open,
         OpKind::Close,
         OpKind::Read,
@@ -51,6 +52,7 @@ impl OpKind {
         OpKind::CheckReservedLock,
         OpKind::Delete,
         OpKind::Exists,
+        OpKind::OpenDirectory,
         OpKind::SyncDirectory,
         OpKind::Any,
     ];
@@ -70,6 +72,7 @@ impl OpKind {
             OpKind::CheckReservedLock => "check_reserved_lock",
             OpKind::Delete => "delete",
             OpKind::Exists => "exists",
+            OpKind::OpenDirectory => "open_directory",
             OpKind::SyncDirectory => "sync_directory",
             OpKind::Any => "any",
         }
@@ -83,7 +86,7 @@ impl OpKind {
     /// The error of a call of this kind that fails for no reason of its own.
     fn error(self) -> Error {
         let call = match self {
-            OpKind::Open => IoCall::Open,
+            OpKind::Open | OpKind::OpenDirectory => IoCall::Open,
             OpKind::Close => IoCall::Close,
             OpKind::Read | OpKind::Any => IoCall::Read,
             OpKind::Write => IoCall::Write,

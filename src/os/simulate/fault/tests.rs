@@ -23,7 +23,7 @@ fn get(knob: &AtomicI32) -> i32 {
 }
 
 /// One call of each kind, with its result. The row in which `run` makes them.
-const ROW: [OpKind; 14] = [
+const ROW: [OpKind; 15] = [
     OpKind::Open,
     OpKind::Lock,
     OpKind::CheckReservedLock,
@@ -32,6 +32,7 @@ const ROW: [OpKind; 14] = [
     OpKind::Truncate,
     OpKind::Size,
     OpKind::Sync,
+    OpKind::OpenDirectory,
     OpKind::Unlock,
     OpKind::Close,
     OpKind::Exists,
@@ -57,6 +58,7 @@ fn run(vfs: &FaultVfs) -> Vec<(OpKind, Error)> {
             note(OpKind::Truncate, file.truncate(6));
             note(OpKind::Size, file.size().map(drop));
             note(OpKind::Sync, file.sync(SyncKind::Full));
+            file.hint(Hint::OpenDirectory(path));
             note(OpKind::Unlock, file.unlock(LockLevel::None));
         }
     }
@@ -208,7 +210,7 @@ fn a_sweep_over_all_calls_ends() {
         let kind = ROW[n as usize - 1];
         let reported = if n as usize == ROW.len() { OpKind::Delete } else { kind };
         match kind {
-            OpKind::Close => assert_eq!(failed, []),
+            OpKind::Close | OpKind::OpenDirectory => assert_eq!(failed, []),
             _ => assert_eq!(failed, [(reported, failed[0].1)]),
         }
         assert_eq!(get(&knobs.open_file_count), 0);
