@@ -23,10 +23,11 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use super::session::Session;
+use super::sync::{Mutex, MutexGuard};
 use super::table_lock::SessionId;
 use super::turn::Turn;
 use super::waiting::{ClientId, Registration, WaitGraph};
