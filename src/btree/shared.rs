@@ -645,7 +645,7 @@ mod tests {
         a.hold();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 sender.send(b.let_go().is_err()).unwrap();
                 drop(b.enter().unwrap());
                 sender.send(true).unwrap();
@@ -656,6 +656,7 @@ mod tests {
             assert!(receiver.recv_timeout(Duration::from_millis(20)).is_err());
             a.let_go().unwrap();
             assert!(receiver.recv().unwrap());
+            other.join().unwrap();
         });
     }
 
@@ -698,7 +699,7 @@ mod tests {
         let (registry, disk) = (CacheRegistry::new(), Arc::new(MemoryVfs::new()));
         let names = [["a", "b"], ["b", "a"]];
         std::thread::scope(|scope| {
-            for names in names {
+            let threads = names.map(|names| {
                 let (client, disk) = (registry.client(), disk.clone());
                 scope.spawn(move || {
                     let open = |name| client.open(disk.clone(), name, &Options::default()).unwrap();
@@ -707,8 +708,9 @@ mod tests {
                         both.iter().for_each(SharedConnection::hold);
                         both.iter().for_each(|one| one.let_go().unwrap());
                     }
-                });
-            }
+                })
+            });
+            threads.map(|thread| thread.join().unwrap());
         });
     }
 }

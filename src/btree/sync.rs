@@ -24,10 +24,13 @@ mod shown {
 
     #[derive(Debug)]
     pub(in super::super) struct MutexGuard<'a, T> {
-        /// There until it is let go.
-        held: Option<sync::MutexGuard<'a, T>>,
-        turn: &'a AtomicBool,
+        /// Shows that the lock is let go, before it is.
+        shown: Shown<'a>,
+        held: sync::MutexGuard<'a, T>,
     }
+
+    #[derive(Debug)]
+    struct Shown<'a>(&'a AtomicBool);
 
     #[derive(Debug, Default)]
     pub(in super::super) struct Condvar(sync::Condvar);
@@ -56,13 +59,17 @@ mod shown {
     impl<'a, T> MutexGuard<'a, T> {
         fn new(held: sync::MutexGuard<'a, T>, turn: &'a AtomicBool) -> MutexGuard<'a, T> {
             turn.load(Ordering::Acquire);
-            MutexGuard { held: Some(held), turn }
+            MutexGuard { shown: Shown(turn), held }
         }
 
-        /// What the standard library holds meanwhile; the guard lets go of nothing any more.
-        fn hand_over(mut self) -> sync::MutexGuard<'a, T> {
-            self.turn.store(true, Ordering::Release);
-            self.held.take().unwrap_or_else(|| unreachable!("it is held"))
+        fn hand_over(self) -> (sync::MutexGuard<'a, T>, &'a AtomicBool) {
+            (self.held, self.shown.0)
+        }
+    }
+
+    impl Drop for Shown<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
         }
     }
 
@@ -70,21 +77,13 @@ mod shown {
         type Target = T;
 
         fn deref(&self) -> &T {
-            self.held.as_ref().unwrap_or_else(|| unreachable!("it is held"))
+            &self.held
         }
     }
 
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            self.held.as_mut().unwrap_or_else(|| unreachable!("it is held"))
-        }
-    }
-
-    impl<T> Drop for MutexGuard<'_, T> {
-        fn drop(&mut self) {
-            if self.held.is_some() {
-                self.turn.store(true, Ordering::Release);
-            }
+            &mut self.held
         }
     }
 
@@ -93,8 +92,8 @@ mod shown {
             &self,
             guard: MutexGuard<'a, T>,
         ) -> LockResult<MutexGuard<'a, T>> {
-            let turn = guard.turn;
-            let held = self.0.wait(guard.hand_over());
+            let (held, turn) = guard.hand_over();
+            let held = self.0.wait(held);
             Ok(MutexGuard::new(held.unwrap_or_else(PoisonError::into_inner), turn))
         }
 
@@ -110,8 +109,8 @@ mod shown {
                 if rest.is_zero() {
                     return Ok((guard, true));
                 }
-                let turn = guard.turn;
-                let waited = self.0.wait_timeout(guard.hand_over(), rest);
+                let (held, turn) = guard.hand_over();
+                let waited = self.0.wait_timeout(held, rest);
                 guard = MutexGuard::new(waited.unwrap_or_else(PoisonError::into_inner).0, turn);
             }
             Ok((guard, false))
