@@ -13,11 +13,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use support::random::Random;
 use support::{Directory, Seeds};
 use tclbtree::format::PageNumber;
@@ -87,7 +88,7 @@ impl Database {
         let roots: Vec<i64> = [1].into_iter().chain(self.roots()).collect();
         assert_eq!(btree.integrity_check(&roots, 20).unwrap(), Vec::<String>::new());
         for table in &self.tables {
-            assert_eq!(entries(&mut btree, table.root), *table.model.lock().unwrap());
+            assert_eq!(entries(&mut btree, table.root), *table.model.lock());
         }
     }
 
@@ -187,7 +188,7 @@ impl Worker<'_> {
     fn check_locked(&self, table: usize) {
         let table = &self.database.tables[table];
         let found = entries(&mut self.connection.enter().unwrap(), table.root);
-        assert_eq!(found, *table.model.lock().unwrap());
+        assert_eq!(found, *table.model.lock());
     }
 
     fn read(&mut self) -> Result<(), Deadlock> {
@@ -222,7 +223,7 @@ impl Worker<'_> {
         let mut changed: BTreeMap<usize, Entries> = BTreeMap::new();
         for table in self.some_tables() {
             self.lock(table, true)?;
-            let model = self.database.tables[table].model.lock().unwrap().clone();
+            let model = self.database.tables[table].model.lock().clone();
             let mut model = changed.remove(&table).unwrap_or(model);
             self.change(table, &mut model);
             changed.insert(table, model);
@@ -233,7 +234,7 @@ impl Worker<'_> {
         }
         // Nobody can look before the locks go with the commit.
         for (table, entries) in changed {
-            *self.database.tables[table].model.lock().unwrap() = entries;
+            *self.database.tables[table].model.lock() = entries;
         }
         self.connection.enter().unwrap().commit().unwrap();
         Ok(())
@@ -298,20 +299,27 @@ impl Worker<'_> {
     }
 }
 
+/// Runs all of them at once, to their end. Each is joined by itself: a scope that ends does so too,
+/// but ThreadSanitizer cannot follow it.
+fn side_by_side<T: FnOnce() + Send>(threads: impl Iterator<Item = T>) {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = threads.map(|thread| scope.spawn(thread)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
 /// Every thread wants every table: L50016 to L50021, D158, D199, D242 to D244, D246, D248.
 fn overlapping(database: &Database, seed: u64) -> u32 {
     let deadlocks = AtomicU32::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let mut worker = Worker {
-                database,
-                connection: database.connect(),
-                random: Random::new(seed * 100 + thread as u64),
-                deadlocks: &deadlocks,
-            };
-            scope.spawn(move || worker.run());
-        }
-    });
+    side_by_side((0..THREADS).map(|thread| {
+        let mut worker = Worker {
+            database,
+            connection: database.connect(),
+            random: Random::new(seed * 100 + thread as u64),
+            deadlocks: &deadlocks,
+        };
+        move || worker.run()
+    }));
     database.check();
     deadlocks.into_inner()
 }
@@ -340,27 +348,25 @@ fn threads_with_tables_of_their_own_lose_nothing() {
     const ROUNDS: i64 = 25;
     const EACH: i64 = 20;
     let database = Database::new(Arc::new(MemoryVfs::new()), "x".into(), THREADS);
-    std::thread::scope(|scope| {
-        for (thread, table) in database.tables.iter().enumerate() {
-            let connection = database.connect();
-            scope.spawn(move || {
-                for round in 0..ROUNDS {
-                    patiently(&connection, |btree| btree.begin(TransactionKind::Write)).unwrap();
-                    let cursor = connection.enter().unwrap().open_cursor(table.root, true).unwrap();
-                    for key in round * EACH..(round + 1) * EACH {
-                        let data = vec![thread as u8; 50 + key as usize];
-                        let mut btree = connection.enter().unwrap();
-                        btree.insert(cursor, Key::Integer(key), &data, 0).unwrap();
-                        table.model.lock().unwrap().insert(key, data);
-                    }
+    side_by_side(database.tables.iter().enumerate().map(|(thread, table)| {
+        let connection = database.connect();
+        move || {
+            for round in 0..ROUNDS {
+                patiently(&connection, |btree| btree.begin(TransactionKind::Write)).unwrap();
+                let cursor = connection.enter().unwrap().open_cursor(table.root, true).unwrap();
+                for key in round * EACH..(round + 1) * EACH {
+                    let data = vec![thread as u8; 50 + key as usize];
                     let mut btree = connection.enter().unwrap();
-                    btree.close_cursor(cursor);
-                    btree.commit().unwrap();
+                    btree.insert(cursor, Key::Integer(key), &data, 0).unwrap();
+                    table.model.lock().insert(key, data);
                 }
-            });
+                let mut btree = connection.enter().unwrap();
+                btree.close_cursor(cursor);
+                btree.commit().unwrap();
+            }
         }
-    });
-    let full = database.tables.iter().all(|table| table.model.lock().unwrap().len() == 500);
+    }));
+    let full = database.tables.iter().all(|table| table.model.lock().len() == 500);
     assert!(full);
     database.check();
 }
@@ -370,31 +376,28 @@ fn threads_with_tables_of_their_own_lose_nothing() {
 fn connections_come_and_go() {
     let database = Database::new(Arc::new(MemoryVfs::new()), "x".into(), 1);
     let table = &database.tables[0];
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let database = &database;
-            scope.spawn(move || {
-                let mut random = Random::new(thread as u64);
-                for round in 0..100 {
-                    let connection = database.connect();
-                    if patiently(&connection, |btree| btree.begin(TransactionKind::Write)).is_err()
-                    {
-                        continue;
-                    }
-                    let mut btree = connection.enter().unwrap();
-                    let cursor = btree.open_cursor(table.root, true).unwrap();
-                    let key = (round * THREADS + thread) as i64;
-                    let data = random.bytes(40);
-                    btree.insert(cursor, Key::Integer(key), &data, 0).unwrap();
-                    // Otherwise closing rolls back, and tells who waits.
-                    if random.percent(50) {
-                        table.model.lock().unwrap().insert(key, data);
-                        btree.close_cursor(cursor);
-                        btree.commit().unwrap();
-                    }
+    side_by_side((0..THREADS).map(|thread| {
+        let database = &database;
+        move || {
+            let mut random = Random::new(thread as u64);
+            for round in 0..100 {
+                let connection = database.connect();
+                if patiently(&connection, |btree| btree.begin(TransactionKind::Write)).is_err() {
+                    continue;
                 }
-            });
+                let mut btree = connection.enter().unwrap();
+                let cursor = btree.open_cursor(table.root, true).unwrap();
+                let key = (round * THREADS + thread) as i64;
+                let data = random.bytes(40);
+                btree.insert(cursor, Key::Integer(key), &data, 0).unwrap();
+                // Otherwise closing rolls back, and tells who waits.
+                if random.percent(50) {
+                    table.model.lock().insert(key, data);
+                    btree.close_cursor(cursor);
+                    btree.commit().unwrap();
+                }
+            }
         }
-    });
+    }));
     database.check();
 }

@@ -27,6 +27,7 @@ mod schema;
 mod session;
 mod shared;
 mod store;
+mod sync;
 mod table;
 mod table_lock;
 mod together;

@@ -23,10 +23,11 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use super::session::Session;
+use super::sync::{Mutex, MutexGuard};
 use super::table_lock::SessionId;
 use super::turn::Turn;
 use super::waiting::{ClientId, Registration, WaitGraph};
@@ -660,7 +661,7 @@ mod tests {
         a.hold();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 sender.send(b.let_go().is_err()).unwrap();
                 drop(b.enter().unwrap());
                 sender.send(true).unwrap();
@@ -671,6 +672,7 @@ mod tests {
             assert!(receiver.recv_timeout(Duration::from_millis(20)).is_err());
             a.let_go().unwrap();
             assert!(receiver.recv().unwrap());
+            other.join().unwrap();
         });
     }
 
@@ -713,7 +715,7 @@ mod tests {
         let (registry, disk) = (CacheRegistry::new(), Arc::new(MemoryVfs::new()));
         let names = [["a", "b"], ["b", "a"]];
         std::thread::scope(|scope| {
-            for names in names {
+            let threads = names.map(|names| {
                 let (client, disk) = (registry.client(), disk.clone());
                 scope.spawn(move || {
                     let open = |name| client.open(disk.clone(), name, &Options::default()).unwrap();
@@ -722,8 +724,9 @@ mod tests {
                         both.iter().for_each(SharedConnection::hold);
                         both.iter().for_each(|one| one.let_go().unwrap());
                     }
-                });
-            }
+                })
+            });
+            threads.map(|thread| thread.join().unwrap());
         });
     }
 }

@@ -1,9 +1,11 @@
 //! Whose turn it is to use a page cache: a mutex that its owner may take again, and whose owner is
 //! a thread rather than a value, so that a turn can last from one call to another.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
+
+use super::sync::{Condvar, Mutex, MutexGuard};
 
 /// The turn at one page cache.
 #[derive(Debug, Default)]

@@ -342,7 +342,7 @@ fn a_writer_is_alone_also_among_threads() {
     let path = scratch.path("t.db");
     let (readers, writers, turns) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
-        for thread in 0..4u64 {
+        let threads = [0, 1, 2, 3u64].map(|thread| {
             let (readers, writers, turns, path) = (&readers, &writers, &turns, &path);
             scope.spawn(move || {
                 for round in 0..2_000u64 {
@@ -370,8 +370,9 @@ fn a_writer_is_alone_also_among_threads() {
                         file.unlock(LockLevel::None).unwrap();
                     }
                 }
-            });
-        }
+            })
+        });
+        threads.map(|thread| thread.join().unwrap());
     });
     assert!(turns.load(std::sync::atomic::Ordering::SeqCst) > 0);
 }
