@@ -309,6 +309,7 @@ impl<'a> Node<'a> {
             let at = usize::from(u16::from_be_bytes([high, low]));
             prefetch(self.bytes.get(at..).unwrap_or_default());
             prefetch(self.bytes.get(at + LINE..).unwrap_or_default());
+            prefetch(self.bytes.get(at + 2 * LINE..).unwrap_or_default());
         }
     }
 
