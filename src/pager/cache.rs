@@ -23,7 +23,7 @@ use crate::memory::{self, PageBuffer, PagePool};
 /// No frame, no position.
 const NONE: u32 = u32::MAX;
 
-/// One in so many pages that could be recycled is listed at a time.
+/// For every so many frames one page to recycle is listed at a time.
 const CANDIDATE_SHARE: usize = 8;
 /// A cache in which fewer than one in so many pages is clean is mostly dirty.
 const CLEAN_SHARE: usize = 32;
@@ -401,8 +401,9 @@ impl<X: PageInfo> Cache<X> {
                 self.candidates.push((frame.released, index as u32));
             }
         }
-        let share = self.candidates.len() / CANDIDATE_SHARE;
-        if share > 0 {
+        // A share of all frames, which were looked at, be it all candidates.
+        let share = self.frames.len() / CANDIDATE_SHARE;
+        if share > 0 && share < self.candidates.len() {
             self.candidates.select_nth_unstable(share);
             self.candidates.truncate(share);
         }
