@@ -28,7 +28,9 @@ const CANDIDATE_SHARE: usize = 8;
 /// A cache in which fewer than one in so many pages is clean is mostly dirty.
 const CLEAN_SHARE: usize = 32;
 
-/// One cached page.
+/// One cached page. With what the b-tree layer keeps beside it, two lines of memory, which the
+/// processor fetches together.
+#[repr(align(128))]
 pub(super) struct Frame<X> {
     /// The bytes of the page; `None` while their memory is given back.
     bytes: Option<PageBuffer>,
@@ -49,6 +51,8 @@ pub(super) struct Frame<X> {
     /// The page lies beyond the image, but the file has bytes there that are not these.
     pub(super) hollow: bool,
 }
+
+const _: () = assert!(size_of::<Frame<[u64; 8]>>() == 128);
 
 impl<X> Frame<X> {
     /// Whether the page was changed since it was last equal to the file.

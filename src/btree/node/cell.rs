@@ -91,28 +91,52 @@ impl Front {
     }
 }
 
-/// Which fields the cells of a page have; follows from its kind.
+/// Which fields the cells of a page have; follows from its kind. One byte, since every cached page
+/// has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Layout {
-    /// Bytes of the child pointer: 4 or 0.
-    child: u8,
-    /// A data length comes first.
-    data: bool,
-    /// The key is an integer, not a length.
-    integer: bool,
-    /// Payload is cut by the rule for table leaves.
-    table_leaf: bool,
-}
+pub(super) struct Layout(u8);
 
 impl Layout {
+    const DATA: u8 = 1;
+    const INTEGER: u8 = 2;
+    /// A child pointer comes first; its bytes are as many as the bit says.
+    const CHILD: u8 = 4;
+    const TABLE_LEAF: u8 = 8;
+
     /// The layout of pages of this kind.
     pub(super) fn of(kind: NodeKind) -> Layout {
-        Layout {
-            child: if kind.is_leaf() { 0 } else { 4 },
-            data: kind.has_data(),
-            integer: kind.has_integer_keys(),
-            table_leaf: kind.is_leaf_data() && kind.is_leaf(),
-        }
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let table_leaf = kind.is_leaf_data() && kind.is_leaf();
+        Layout(
+            bit(!kind.is_leaf(), Layout::CHILD)
+                | bit(kind.has_data(), Layout::DATA)
+                | bit(kind.has_integer_keys(), Layout::INTEGER)
+                | bit(table_leaf, Layout::TABLE_LEAF),
+        )
+    }
+
+    /// Bytes of the child pointer: 4 or 0.
+    #[inline(always)]
+    fn child(self) -> usize {
+        usize::from(self.0 & Layout::CHILD)
+    }
+
+    /// Whether a data length comes first.
+    #[inline(always)]
+    fn data(self) -> bool {
+        self.0 & Layout::DATA != 0
+    }
+
+    /// Whether the key is an integer, not a length.
+    #[inline(always)]
+    fn integer(self) -> bool {
+        self.0 & Layout::INTEGER != 0
+    }
+
+    /// Whether payload is cut by the rule for table leaves.
+    #[inline(always)]
+    fn table_leaf(self) -> bool {
+        self.0 & Layout::TABLE_LEAF != 0
     }
 }
 
@@ -122,17 +146,17 @@ impl Layout {
 /// [`Error::Corrupt`] if `bytes` ends before the cell does; padding may be missing.
 #[inline(always)]
 pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -> Result<Cell<'a>> {
-    let mut at = usize::from(layout.child);
+    let mut at = layout.child();
     let child = if at == 0 { 0 } else { u32_at(bytes, 0)? };
     let mut data = 0;
-    if layout.data {
+    if layout.data() {
         let (value, length) = varint_at(bytes, at)?;
         data = value as u32;
         at += length;
     }
     let (key, length) = varint_at(bytes, at)?;
     let header = at + length;
-    let (key, payload) = if layout.integer {
+    let (key, payload) = if layout.integer() {
         (key as i64, data)
     } else {
         // Lengths count modulo 2^32.
@@ -140,7 +164,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -
         let both = key.checked_add(data).ok_or(Error::corrupt("payload is too long"))?;
         (i64::from(key), both)
     };
-    let kept = format.local_size(payload as usize, layout.table_leaf);
+    let kept = format.local_size(payload as usize, layout.table_leaf());
     let local = slice(bytes, header, kept).map_err(|_| CUT_SHORT)?;
     let end = header + kept;
     let (overflow, end) = if kept == payload as usize {
@@ -164,8 +188,8 @@ pub(super) fn integer_key(bytes: &[u8], layout: Layout) -> Result<i64> {
 
 #[cold]
 fn integer_key_slowly(bytes: &[u8], layout: Layout) -> Result<i64> {
-    let mut at = usize::from(layout.child);
-    if layout.data {
+    let mut at = layout.child();
+    if layout.data() {
         at += varint_length(bytes, at)?;
     }
     varint_at(bytes, at).map(|(key, _)| key as i64)
@@ -191,8 +215,8 @@ fn ends(word: u64) -> u64 {
 /// would guess wrong in a binary search.
 #[inline]
 fn quick_integer_key(start: &Start, layout: Layout) -> Option<i64> {
-    let mut at = usize::from(layout.child);
-    if layout.data {
+    let mut at = layout.child();
+    if layout.data() {
         let ends = ends(word_at(start, at));
         if ends == 0 {
             return None;
@@ -239,9 +263,9 @@ pub(super) fn quick_extent(
     format: &PageFormat,
 ) -> Option<QuickExtent> {
     let start: &Start = bytes.first_chunk()?;
-    let mut at = usize::from(layout.child);
+    let mut at = layout.child();
     let mut payload = 0;
-    if layout.data || !layout.integer {
+    if layout.data() || !layout.integer() {
         let word = word_at(start, at);
         let (first, second) = (word as usize & 0xff, (word >> 8) as usize & 0xff);
         (payload, at) = if first < 0x80 {
@@ -252,16 +276,16 @@ pub(super) fn quick_extent(
             return None;
         };
     }
-    if layout.integer {
+    if layout.integer() {
         let ends = ends(word_at(start, at));
         if ends == 0 {
             return None;
         }
         at += ends.trailing_zeros() as usize / 8 + 1;
-    } else if layout.data {
+    } else if layout.data() {
         return None;
     }
-    let max = if layout.table_leaf { format.max_leaf } else { format.max_local };
+    let max = if layout.table_leaf() { format.max_leaf } else { format.max_local };
     let fits = payload <= max && payload <= bytes.len() - at;
     fits.then_some(QuickExtent { header: at, payload })
 }

@@ -19,7 +19,6 @@ impl NodeMut<'_> {
     pub(crate) fn initialize(&mut self, number: PageNumber, kind: NodeKind) {
         self.info.parked.clear();
         self.info.describe(header_start(number), kind);
-        self.info.ready = true;
         let header = self.info.header();
         let length = kind.header_length();
         if let Some(bytes) = self.bytes.get_mut(header..header + length) {

@@ -56,12 +56,9 @@ pub(crate) use header::{content_start, field};
 /// What is known about a b-tree page beside its bytes; lives with the cached page.
 #[derive(Debug, Default)]
 pub(crate) struct NodeInfo {
-    ready: bool,
     kind: NodeKind,
     layout: Layout,
-    /// Where the node's header begins: 100 on page 1, else 0.
-    header: u8,
-    /// Where the array of cell pointers begins.
+    /// Where the array of cell pointers begins; 0 if the page is not ready.
     pointers: u16,
     /// Cells in the body.
     cells: u16,
@@ -77,13 +74,16 @@ pub(crate) struct NodeInfo {
     searches: u16,
 }
 
+/// So much does the pager expect beside a page.
+const _: () = assert!(size_of::<NodeInfo>() <= LINE);
+
 /// Length of [`NodeInfo::notes`].
 pub(crate) const NODE_NOTES: usize = 16;
 
 impl PageInfo for NodeInfo {
     #[inline]
     fn reset(&mut self) {
-        self.ready = false;
+        self.pointers = 0;
         self.parked.clear();
         self.drop_heads();
     }
@@ -93,17 +93,17 @@ impl NodeInfo {
     /// Whether the page was validated since its bytes last came from below.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready
+        self.pointers != 0
     }
 
     /// What is known, as bytes for people to look at: 1, kind, header, 0, pointers, cells, free,
     /// content; all zeros if nothing is known.
     pub(crate) fn notes(&self) -> [u8; NODE_NOTES] {
         let mut notes = [0; NODE_NOTES];
-        if self.ready {
+        if self.is_ready() {
             let [p, q] = self.pointers.to_be_bytes();
             let [c, d] = self.cells.to_be_bytes();
-            let front = [1, self.kind.byte(), self.header, 0, p, q, c, d];
+            let front = [1, self.kind.byte(), self.header() as u8, 0, p, q, c, d];
             let (free, content) = (self.free.to_be_bytes(), self.content.to_be_bytes());
             let all = front.into_iter().chain(free).chain(content);
             notes.iter_mut().zip(all).for_each(|(note, byte)| *note = byte);
@@ -158,24 +158,31 @@ impl NodeInfo {
         }
         self.describe(header, kind);
         self.cells = cells as u16;
-        let free = space::measure(bytes, header, self.pointers_end(), format.usable, loose)?;
-        self.free = free as u32;
-        self.content = content_start(bytes, header)? as u32;
-        self.ready = true;
-        Ok(())
+        let measured = space::measure(bytes, header, self.pointers_end(), format.usable, loose)
+            .and_then(|free| Ok((free, content_start(bytes, header)?)));
+        match measured {
+            Ok((free, content)) => {
+                (self.free, self.content) = (free as u32, content as u32);
+                Ok(())
+            }
+            Err(error) => {
+                self.reset();
+                Err(error)
+            }
+        }
     }
 
-    /// Takes over what follows from position and kind.
+    /// Takes over what follows from position and kind; the page counts as ready.
     fn describe(&mut self, header: usize, kind: NodeKind) {
         self.kind = kind;
         self.layout = Layout::of(kind);
-        self.header = header as u8;
         self.pointers = (header + kind.header_length()) as u16;
     }
 
+    /// Where the node's header begins: behind that of the file on page 1.
     #[inline]
     fn header(&self) -> usize {
-        usize::from(self.header)
+        if usize::from(self.pointers) > HEADER_SIZE { HEADER_SIZE } else { 0 }
     }
 
     /// Where the pointer of cell `index` stands.
