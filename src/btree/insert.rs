@@ -72,8 +72,8 @@ impl Btree {
     }
 
     /// The short way for an entry that follows one which this cursor has put behind all others: it
-    /// is written straight into the same leaf. `false` if there is no such leaf, or no room in its
-    /// gap; then nothing has changed.
+    /// is written straight into the same leaf. `false` if there is no such leaf, or no room in
+    /// one piece there; then nothing has changed.
     #[inline]
     fn insert_behind(
         &mut self,
@@ -172,8 +172,8 @@ impl Btree {
         Ok(true)
     }
 
-    /// Puts the cursor where an entry with `key` goes, and tells what is there as a search does, all
-    /// other cursors on the tree being saved; nothing has changed yet if this fails.
+    /// Puts the cursor where an entry with `key` goes, and tells what is there as a search does,
+    /// all other cursors on the tree being saved; nothing has changed yet if this fails.
     fn prepare_insert(
         &mut self,
         id: CursorId,
@@ -244,7 +244,7 @@ fn check_payload(key: Key<'_>, data: &[u8], zeros: u32) -> Result<usize> {
     }
 }
 
-/// Writes an entry that fits behind the last cell of a leaf; `false` if there is no room in the gap.
+/// Writes an entry behind the last cell of a leaf; `false` if there is no room in one piece.
 #[inline]
 fn append_entry(
     store: &mut Store,
