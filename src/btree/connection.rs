@@ -63,6 +63,8 @@ impl Btree {
             omit_journal: options.omit_journal,
             no_read_lock: options.no_read_lock,
             access: options.access,
+            exclusive: options.exclusive,
+            delete_on_close: options.delete_on_close,
             lock_offset: options.lock_offset,
         };
         let mut pager = Pager::open(vfs, &storage, &pager_options)?;

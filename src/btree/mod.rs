@@ -64,6 +64,10 @@ pub struct Options {
     pub no_read_lock: bool,
     /// How the file is opened.
     pub access: Access,
+    /// Fail if the file exists already; it is made.
+    pub exclusive: bool,
+    /// The file has no name any more once it is open, and goes when it is closed.
+    pub delete_on_close: bool,
     /// Position of the first lock byte; differs from the standard in tests only.
     pub lock_offset: u32,
     /// A write refuses with `Locked` while a read-only cursor of this connection is open on the
@@ -81,6 +85,8 @@ impl Default for Options {
             omit_journal: false,
             no_read_lock: false,
             access: Access::Create,
+            exclusive: false,
+            delete_on_close: false,
             lock_offset: LockPage::STANDARD_OFFSET,
             cursor_locks: false,
             journal_at_begin: false,

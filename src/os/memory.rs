@@ -105,6 +105,10 @@ impl Vfs for MemoryVfs {
         Ok(self.disk.files.lock().get(path).is_some_and(|inode| !inode.content.lock().is_empty()))
     }
 
+    fn is_taken(&self, path: &Path) -> Result<bool> {
+        Ok(self.disk.files.lock().contains_key(path))
+    }
+
     fn sync_directory(&self, _path: &Path) -> Result<()> {
         Ok(())
     }

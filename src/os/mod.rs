@@ -57,6 +57,15 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// [`Io`](crate::Error::Io) if the file system cannot tell.
     fn exists(&self, path: &Path) -> Result<bool>;
 
+    /// Whether the name is taken, be it by an empty file or by a directory, so that a file of that
+    /// name cannot be a new one.
+    ///
+    /// # Errors
+    /// As [`Vfs::exists`].
+    fn is_taken(&self, path: &Path) -> Result<bool> {
+        self.exists(path)
+    }
+
     /// Makes the directory entry of `path`, a file in it, durable.
     ///
     /// # Errors

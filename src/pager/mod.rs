@@ -114,6 +114,10 @@ pub struct PagerOptions {
     pub no_read_lock: bool,
     /// How the database file is opened.
     pub access: Access,
+    /// Fail if it exists already.
+    pub exclusive: bool,
+    /// It goes when it is closed, its name at once.
+    pub delete_on_close: bool,
     /// Position of the first lock byte.
     pub lock_offset: u32,
 }
@@ -381,8 +385,8 @@ fn open_database(
     let request = OpenRequest {
         kind: OpenKind::Database,
         access: options.access,
-        exclusive: false,
-        delete_on_close: false,
+        exclusive: options.exclusive,
+        delete_on_close: options.delete_on_close,
         lock_offset: options.lock_offset,
     };
     let opened = vfs.open(Some(path), request)?;

@@ -62,6 +62,8 @@ impl RawPager {
             omit_journal: false,
             no_read_lock: false,
             access: Access::Create,
+            exclusive: false,
+            delete_on_close: false,
             lock_offset,
         };
         let mut pager = Pager::open(vfs, storage, &options)?;

@@ -120,6 +120,10 @@ impl Vfs for CrashDisk {
         self.live.exists(path)
     }
 
+    fn is_taken(&self, path: &Path) -> Result<bool> {
+        self.live.is_taken(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> Result<()> {
         self.record.lock().directory_synced(path);
         Ok(())

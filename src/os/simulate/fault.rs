@@ -76,6 +76,11 @@ impl Vfs for FaultVfs {
         self.inner.exists(path)
     }
 
+    fn is_taken(&self, path: &Path) -> Result<bool> {
+        self.knobs.before(OpKind::Exists, Some(path), Arguments::None)?;
+        self.inner.is_taken(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> Result<()> {
         self.before_directory_sync(path)?;
         self.inner.sync_directory(path)

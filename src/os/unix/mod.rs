@@ -60,11 +60,11 @@ impl Vfs for UnixVfs {
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
-        match sys::status_of(path) {
-            Ok(status) => Ok(status.is_regular && status.size > 0),
-            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
-            Err(Errno(errno)) => Err(Error::Io { call: IoCall::Exists, errno }),
-        }
+        Ok(status_of(path)?.is_some_and(|status| status.is_regular && status.size > 0))
+    }
+
+    fn is_taken(&self, path: &Path) -> Result<bool> {
+        Ok(status_of(path)?.is_some())
     }
 
     fn sync_directory(&self, path: &Path) -> Result<()> {
@@ -158,6 +158,15 @@ fn open_error(errno: Errno) -> Error {
         Errno(libc::ENAMETOOLONG) => "the name is too long",
         _ => "the system refuses",
     })
+}
+
+/// What there is under a name, `None` for nothing.
+fn status_of(path: &Path) -> Result<Option<sys::Status>> {
+    match sys::status_of(path) {
+        Ok(status) => Ok(Some(status)),
+        Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(Errno(errno)) => Err(Error::Io { call: IoCall::Exists, errno }),
+    }
 }
 
 /// Databases are locked, and their names resolved; journals are neither, so a link by the name of

@@ -299,10 +299,10 @@ impl Vfs for WriteBehindVfs {
                 None => {
                     let is_known = state.by_path.contains_key(path);
                     drop(state);
-                    if is_known || self.base.exists(path)? {
-                        if request.exclusive {
-                            return Err(Error::CannotOpen("it exists already"));
-                        }
+                    if request.exclusive && (is_known || self.base.is_taken(path)?) {
+                        return Err(Error::CannotOpen("it exists already"));
+                    }
+                    if !request.exclusive && (is_known || self.base.exists(path)?) {
                         return self.open_at_once(path, request);
                     }
                     let state = self.shared.enter()?;

@@ -35,6 +35,8 @@ fn options(cache_size: i32) -> PagerOptions {
         omit_journal: false,
         no_read_lock: false,
         access: Access::Create,
+        exclusive: false,
+        delete_on_close: false,
         lock_offset: LockPage::STANDARD_OFFSET,
     }
 }

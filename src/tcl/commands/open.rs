@@ -21,8 +21,17 @@ const NO_READ_LOCK: i32 = 2;
 #[derive(Default)]
 struct Extras {
     vfs: Option<Place>,
-    access: Option<Access>,
+    flags: OpenFlags,
     client: Option<String>,
+}
+
+/// What `-vfsflags` asks for.
+#[derive(Default)]
+struct OpenFlags {
+    /// `None` if the list says nothing about it.
+    access: Option<Access>,
+    exclusive: bool,
+    delete_on_close: bool,
 }
 
 /// Where `-vfs` leads.
@@ -44,7 +53,9 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
         cache_size,
         omit_journal: flags & OMIT_JOURNAL != 0,
         no_read_lock: flags & NO_READ_LOCK != 0,
-        access: extras.access.unwrap_or(Access::Create),
+        access: extras.flags.access.unwrap_or(Access::Create),
+        exclusive: extras.flags.exclusive,
+        delete_on_close: extras.flags.delete_on_close,
         ..historic_options()
     };
     let name = file_name(call, place)?;
@@ -168,7 +179,7 @@ fn extras(call: &mut Call<'_>, start: usize) -> Result<Extras, Failure> {
         };
         match index {
             0 => extras.vfs = Some(place(&call.string(at + 1)?)?),
-            1 => extras.access = access(call, at + 1)?,
+            1 => extras.flags = open_flags(call, at + 1)?,
             _ => extras.client = Some(call.string(at + 1)?),
         }
     }
@@ -194,30 +205,39 @@ fn no_such_vfs(name: &str) -> Failure {
     Failure::message(text, &["TCL", "LOOKUP", "VFS", name])
 }
 
-/// The access that a list of open flags asks for, `None` if it says nothing about it.
-fn access(call: &mut Call<'_>, index: usize) -> Result<Option<Access>, Failure> {
+/// What a list of open flags asks for. Those that name a kind of file change nothing: it is that
+/// of a database.
+fn open_flags(call: &mut Call<'_>, index: usize) -> Result<OpenFlags, Failure> {
     let (mut read_only, mut read_write, mut create) = (false, false, false);
+    let mut flags = OpenFlags::default();
     for flag in call.word(index)?.list(&mut call.interp)? {
         match flag.string(&mut call.interp).as_str() {
             "READONLY" => read_only = true,
             "READWRITE" => read_write = true,
             "CREATE" => create = true,
-            "DELETEONCLOSE" | "EXCLUSIVE" | "MAIN_DB" | "TEMP_DB" | "TRANSIENT_DB"
-            | "MAIN_JOURNAL" | "TEMP_JOURNAL" | "SUBJOURNAL" | "SUPER_JOURNAL"
-            | "MASTER_JOURNAL" => {}
+            "EXCLUSIVE" => flags.exclusive = true,
+            "DELETEONCLOSE" => flags.delete_on_close = true,
+            "MAIN_DB" | "TEMP_DB" | "TRANSIENT_DB" | "MAIN_JOURNAL" | "TEMP_JOURNAL"
+            | "SUBJOURNAL" | "SUPER_JOURNAL" | "MASTER_JOURNAL" => {}
             unknown => {
                 let text = format!("no such open flag: {unknown}");
                 return Err(Failure::message(text, &["TCL", "LOOKUP", "FLAG", unknown]));
             }
         }
     }
-    match (read_only, read_write, create) {
-        (false, false, false) => Ok(None),
-        (true, false, false) => Ok(Some(Access::ReadOnly)),
-        (false, true, false) => Ok(Some(Access::ReadWrite)),
-        (false, true, true) => Ok(Some(Access::Create)),
-        _ => Err(Error::Misuse("open flags that contradict each other").into()),
+    flags.access = match (read_only, read_write, create) {
+        (false, false, false) => None,
+        (true, false, false) => Some(Access::ReadOnly),
+        (false, true, false) => Some(Access::ReadWrite),
+        (false, true, true) => Some(Access::Create),
+        _ => return Err(Error::Misuse("open flags that contradict each other").into()),
+    };
+    // A file that must not be made can neither be a new one nor one for this connection alone.
+    let makes = matches!(flags.access, None | Some(Access::Create));
+    if (flags.exclusive || flags.delete_on_close) && !makes {
+        return Err(Error::Misuse("open flags that only a new file can have").into());
     }
+    Ok(flags)
 }
 
 /// The file of the `index`-th database of a connection made by the stock `sqlite3` package, which
