@@ -1,7 +1,7 @@
 //! Files both ways: made here and read by stock SQLite, made by stock SQLite and changed here.
 //!
-//! `TCLBTREE_TRANSACTIONS` sets the transactions per setting (40; the long form is 1000),
-//! `TCLBTREE_SEED` the first seed, `TCLBTREE_LONG=1` adds the file of 100 MB.
+//! `TCLBTREE_TRANSACTIONS` sets the transactions per setting (40; 1000 with `TCLBTREE_LONG=1`,
+//! which also adds the file of 100 MB), `TCLBTREE_SEED` the first seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -27,7 +27,8 @@ fn open_here(path: &Path) -> Btree {
 
 #[test]
 fn files_made_here_are_sound_to_stock() {
-    let transactions = number_from("TCLBTREE_TRANSACTIONS", 40);
+    let usual = if is_long() { 1000 } else { 40 };
+    let transactions = number_from("TCLBTREE_TRANSACTIONS", usual);
     let seed = number_from("TCLBTREE_SEED", 1);
     for bits in 9..=16 {
         for auto_vacuum in VACUUMS {

@@ -1,6 +1,8 @@
 //! Transactions of stock SQLite cut off at each of its system calls, and within its writes: this
 //! engine recovers what a killed writer left, to the bytes that stock SQLite would make of it.
 //!
+//! So is what is left where stock SQLite is killed while it recovers.
+//!
 //! In the normal run a sample of the places in each setting, all of them with `TCLBTREE_LONG=1`;
 //! each seed brings other data, page sizes and ways to vacuum.
 
@@ -211,8 +213,37 @@ fn cut_everywhere(setting: &Setting, random: &mut Random) -> Count {
         count.images += 1;
         count.in_force += usize::from(here == new);
         count.undone += usize::from(is_undone);
+        if is_undone && random.percent(4) {
+            count.images += cut_recovery(setting, &directory, cut, &here, random, &context);
+        }
     }
     count
+}
+
+/// Stock SQLite is killed once more, while it recovers what `cut` left; returns at how many places.
+fn cut_recovery(
+    setting: &Setting,
+    directory: &Directory,
+    cut: &Cut,
+    expected: &[Option<Content>],
+    random: &mut Random,
+    context: &str,
+) -> usize {
+    directory.show(&cut.image);
+    let cuts = calls::cuts(directory.path(), random.bits(), || {
+        let names = setting.names().iter();
+        names.for_each(|name| recover_by_stock(&directory.file(name), context));
+    });
+    let mut images = 0;
+    for (number, again) in cuts.iter().enumerate() {
+        if is_chosen(number, cuts.len(), random) {
+            let context = format!("{context}; recovery cut at {number}: {}", again.at);
+            let (here, _) = recover(setting, directory, again, &context);
+            assert!(here == expected, "not what it was: {context}");
+            images += 1;
+        }
+    }
+    images
 }
 
 /// In a normal run: what is around the commit point, and here and there one before it.
