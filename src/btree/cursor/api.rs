@@ -195,7 +195,7 @@ impl Btree {
     #[doc(alias = "sqlite3BtreeMovetoUnpacked")]
     #[inline]
     pub fn seek(&mut self, cursor: CursorId, key: Key<'_>) -> Result<Ordering> {
-        self.move_cursor(cursor, |cursor, store| cursor.seek(store, key))
+        self.move_cursor(cursor, |cursor, store| cursor.seek_to_read(store, key))
     }
 
     /// Moves to the entry of an index with a key of these fields, or to a neighbour of its place,

@@ -284,8 +284,10 @@ impl LockedCursor<'_> {
         }
         self.step = 0;
         match key {
-            Key::Integer(_) if self.rows => self.work(|cursor, store| cursor.seek_anew(store, key)),
-            _ => self.work(|cursor, store| cursor.seek(store, key)),
+            Key::Integer(_) if self.rows => {
+                self.work(|cursor, store| cursor.seek_anew_to_read(store, key))
+            }
+            _ => self.work(|cursor, store| cursor.seek_to_read(store, key)),
         }
     }
 

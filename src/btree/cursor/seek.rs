@@ -36,6 +36,39 @@ impl Cursor {
         self.seek_anew(store, key)
     }
 
+    /// As [`Cursor::seek`], and asks for the memory of the entry that was found, or of those around
+    /// the place: one of them is looked at next.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek`].
+    pub(super) fn seek_to_read(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
+        let found = self.seek(store, key)?;
+        self.prefetch_found(store, found);
+        Ok(found)
+    }
+
+    /// As [`Cursor::seek_to_read`] for [`Cursor::seek_anew`].
+    pub(super) fn seek_anew_to_read(
+        &mut self,
+        store: &mut Store,
+        key: Key<'_>,
+    ) -> Result<Ordering> {
+        let found = self.seek_anew(store, key)?;
+        self.prefetch_found(store, found);
+        Ok(found)
+    }
+
+    #[inline]
+    fn prefetch_found(&self, store: &Store, found: Ordering) {
+        if let Some(level) = self.path.last() {
+            let node = store.node(level.page);
+            node.prefetch_cell(level.index);
+            if found.is_ne() {
+                node.prefetch_cell(level.index + 1);
+            }
+        }
+    }
+
     /// As [`Cursor::seek`], for a key that is known not to be near, and of the right type.
     pub(super) fn seek_anew(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
         let result = match key {
@@ -210,8 +243,6 @@ impl Cursor {
                     continue;
                 }
                 if heads.get(low) == Some(&head) {
-                    // The head has told all; the entry itself will be asked for next.
-                    node.prefetch_cell(low);
                     self.settle_on(low);
                     return Ok(Ordering::Equal);
                 }
@@ -314,9 +345,6 @@ impl Cursor {
         let level = self.path.last_mut().ok_or(Error::Internal("cursor without a path"))?;
         let node = store.node(level.page);
         if arrived {
-            // Either this entry is asked for next, or the one behind it.
-            node.prefetch_cell(probe);
-            node.prefetch_cell(probe + 1);
             level.index = probe;
             if node.cell_count() > 0 {
                 self.position = Position::OnEntry;
