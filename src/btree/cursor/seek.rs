@@ -107,6 +107,7 @@ impl Cursor {
             }
         }
         let found = self.seek(store, key)?;
+        store.node(self.level()?.page).prefetch_room();
         self.note_insert_place(store, found);
         Ok(found)
     }

@@ -307,6 +307,14 @@ impl<'a> Node<'a> {
         prefetch(self.bytes.get(LINE..).unwrap_or_default());
     }
 
+    /// Asks for the memory of the first free block, which an insert looks at.
+    #[inline]
+    pub(crate) fn prefetch_room(&self) {
+        if let Ok(first) = u16_at(self.bytes, self.info.header() + field::FIRST_FREE) {
+            prefetch(self.bytes.get(usize::from(first)..).unwrap_or_default());
+        }
+    }
+
     /// Asks for the memory in which cell `index` of the body begins, if there is one.
     #[inline(always)]
     pub(crate) fn prefetch_cell(&self, index: usize) {
