@@ -201,6 +201,7 @@ impl<X: PageInfo> Pager<X> {
 
     /// Puts page `number` into a frame of its own, unpinned, with its bytes as the file has them.
     pub(super) fn load(&mut self, number: PageNumber, read: bool) -> Result<u32> {
+        self.expect_pages(number.get());
         self.make_room()?;
         let frame = self.cache.insert(number.get())?;
         match self.fill(frame, read) {
@@ -235,15 +236,24 @@ impl<X: PageInfo> Pager<X> {
         Ok(())
     }
 
+    /// Says how many pages there may come to be in the cache when page `number` is loaded: while
+    /// those of the file are read, not more than it has.
+    fn expect_pages(&mut self, number: u32) {
+        let limit = match self.storage {
+            Storage::Memory => u32::MAX,
+            _ => self.cache_limit(),
+        };
+        let is_new = number > self.file_pages;
+        self.cache.set_expected(if is_new { limit } else { limit.min(self.file_pages) });
+    }
+
     /// Recycles pages until one more is within the limit, as far as that is possible.
     fn make_room(&mut self) -> Result<()> {
         // A database in memory has nowhere else to keep its pages.
         if self.storage == Storage::Memory {
-            self.cache.set_expected(u32::MAX);
             return Ok(());
         }
         let limit = self.cache_limit();
-        self.cache.set_expected(limit);
         while self.cache.len() >= limit {
             // Before the file was written to, spilling takes a lock that a reader may be in the way
             // of: then a clean page is worth a longer look.
