@@ -710,7 +710,7 @@ mod tests {
                     }
                 })
             });
-            threads.map(|thread| thread.join().unwrap());
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
     }
 }

@@ -372,7 +372,7 @@ fn a_writer_is_alone_also_among_threads() {
                 }
             })
         });
-        threads.map(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert!(turns.load(std::sync::atomic::Ordering::SeqCst) > 0);
 }
