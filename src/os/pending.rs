@@ -21,13 +21,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+
+use crate::memory::Bytes;
 
 /// The place of an operation in the order of the queue.
 pub(super) type Position = u64;
-
-/// Bytes that the queue owns, shared with the readers that need them at the moment.
-pub(super) type Bytes = Arc<Vec<u8>>;
 
 /// A part of the bytes of one write.
 #[derive(Debug, Clone)]
@@ -37,16 +35,12 @@ pub(super) struct Piece {
     /// The write that it is of.
     pub(super) position: Position,
     data: Bytes,
-    /// Where it begins in `data`.
-    skip: usize,
 }
 
 impl Piece {
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        let length = length(&self.range);
-        let end = self.skip.saturating_add(length);
-        self.data.get(self.skip..end).unwrap_or_default()
+        &self.data
     }
 
     /// The part of it inside `range`; empty if they do not meet.
@@ -57,8 +51,7 @@ impl Piece {
         Piece {
             range: start..end,
             position: self.position,
-            data: Arc::clone(&self.data),
-            skip: self.skip.saturating_add(skipped),
+            data: self.data.slice(skipped..skipped.saturating_add(length(&(start..end)))),
         }
     }
 }
@@ -84,7 +77,7 @@ impl Overlay {
             return;
         }
         self.clear_range(&(offset..end));
-        let piece = Piece { range: offset..end, position, data: Arc::clone(data), skip: 0 };
+        let piece = Piece { range: offset..end, position, data: data.clone() };
         self.pieces.insert(offset, piece);
         self.size = self.size.max(end);
     }

@@ -113,7 +113,7 @@ proptest! {
                     position += 1;
                     match &change {
                         Change::Write(at, bytes) => {
-                            overlay.write(position, *at as u64, &Arc::new(bytes.clone()));
+                            overlay.write(position, *at as u64, &Bytes::copy_of(bytes).unwrap());
                         }
                         Change::Truncate(size) => overlay.truncate(position, *size as u64),
                     }
@@ -141,8 +141,8 @@ proptest! {
 #[test]
 fn offsets_far_apart_do_not_meet() {
     let mut overlay = Overlay::default();
-    overlay.write(1, 0, &Arc::new(vec![1; 4]));
-    overlay.write(2, 1 << 33, &Arc::new(vec![2; 4]));
+    overlay.write(1, 0, &Bytes::copy_of(&[1; 4]).unwrap());
+    overlay.write(2, 1 << 33, &Bytes::copy_of(&[2; 4]).unwrap());
     let mut buffer = [9; 4];
     assert_eq!(overlay.snapshot(0..4).assemble(&mut buffer, 0), 4);
     assert_eq!(buffer, [1; 4]);

@@ -321,14 +321,15 @@ fn targets(state: &State, scope: Option<GroupId>) -> Vec<Target> {
     });
     let mut targets: Vec<Target> = open.into_iter().map(|(_, target)| target).collect();
     let mut closed: Vec<_> = state.unsynced_closed.iter().collect();
-    closed.sort_by_key(|(path, (role, _))| (*role != Role::Log, (*path).clone()));
+    closed.sort_by_key(|(path, (role, _))| (*role != Role::Log, *path));
     targets.extend(
-        closed
-            .into_iter()
-            .map(|(path, (_, base))| Target::Closed { path: path.clone(), base: Arc::clone(base) }),
+        closed.into_iter().map(|(path, (_, base))| Target::Closed {
+            path: path.to_owned(),
+            base: Arc::clone(base),
+        }),
     );
     targets.extend(state.unsynced_directories.iter().map(|(directory, (path, base))| {
-        let (directory, path) = (directory.clone(), path.clone());
+        let (directory, path) = (directory.to_owned(), path.clone());
         Target::Directory { directory, path, base: Arc::clone(base) }
     }));
     targets

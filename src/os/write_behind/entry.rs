@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::pending::{Bytes, Position};
+use super::super::pending::Position;
 use super::super::{LockLevel, OpenKind, OpenRequest, SyncKind, Vfs};
 use super::groups::GroupId;
+use crate::memory::Bytes;
 
 /// A file over all its life in the layer, whatever its name and its handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

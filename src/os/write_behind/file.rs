@@ -1,5 +1,6 @@
 //! `WriteBehindFile`: an open file whose changes are queued and whose reads see them.
 
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,9 +17,23 @@ use super::state::{Executor, NameChange, State};
 use super::sync::{Guard, Mutex};
 use super::vfs::push_line;
 use crate::error::{Error, Result};
+use crate::memory::{self, Bytes};
 
 /// How often a read looks again before it asks the writer to let it finish first.
-const LOOKS_MAX: u32 = 3;
+pub(super) const LOOKS_MAX: u32 = 3;
+
+/// A read for which no change of its file may be started; ends with it, even by a panic.
+struct Announced<'a>(&'a Shared, FileId);
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        let Ok(mut state) = self.0.enter() else { return };
+        if let Some(file) = state.files.get_mut(&self.1) {
+            file.readers = file.readers.saturating_sub(1);
+            self.0.progress.notify_all();
+        }
+    }
+}
 
 /// Which handle of which file.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +41,8 @@ pub(super) struct Identity {
     pub(super) file: FileId,
     pub(super) handle: HandleId,
     pub(super) is_database: bool,
+    /// What is queued of it may wait for long.
+    pub(super) is_temporary: bool,
 }
 
 /// An open file.
@@ -71,16 +88,37 @@ impl WriteBehindFile {
     }
 
     fn push_to(&self, mut state: Guard<'_, State>, op: Op) -> Result<()> {
-        let reserved = state.reserved();
-        state.queue.reserve(reserved)?;
         let (name, offset) = (op.name(), op.offset());
-        if let Some(group) = state.files.get(&self.id.file).map(|file| file.group) {
-            state.push(group, Some(self.id.handle), op);
-        }
+        self.append(&mut state, op)?;
+        let exiting = state.exiting;
         drop(state);
         self.shared.work.notify_one();
         self.shared.trace(|| push_line(name, Some(Path::new(&self.name())), offset));
-        self.shared.pass_through()
+        if exiting { self.shared.pass_through() } else { Ok(()) }
+    }
+
+    fn append(&self, state: &mut State, op: Op) -> Result<()> {
+        let reserved = state.reserved();
+        state.queue.reserve(reserved)?;
+        if let Some(group) = state.files.get(&self.id.file).map(|file| file.group) {
+            state.push(group, Some(self.id.handle), op);
+        }
+        Ok(())
+    }
+
+    /// Pushes writes, each as there is room for it. Returns how many, also with an error.
+    fn push_writes(&self, writes: Vec<(u64, Bytes)>) -> std::result::Result<usize, (usize, Error)> {
+        let mut state = self.shared.enter().map_err(|error| (0, error))?;
+        let mut pushed = 0;
+        for (offset, data) in writes {
+            let failed = |error| (pushed, error);
+            let length = data.len() as u64;
+            let room = self.shared.make_room(state, self.id.handle, length, self.undoes);
+            state = room.map_err(failed)?;
+            self.append(&mut state, Op::Write { offset, data }).map_err(failed)?;
+            pushed += 1;
+        }
+        Ok(pushed)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -101,19 +139,17 @@ impl WriteBehindFile {
             let Some(file) = state.files.get_mut(&self.id.file) else {
                 return Err(Error::Misuse("the file is closed"));
             };
-            let starts = file.starts;
             file.readers += usize::from(is_urgent);
+            let starts = file.starts;
             let taken = take(&state);
             drop(state);
-            let result = use_disk(&taken);
-            let mut state = self.shared.enter()?;
-            let file = state.files.get_mut(&self.id.file);
-            let is_same = file.as_ref().is_some_and(|file| file.starts == starts);
-            if let Some(file) = file.filter(|_| is_urgent) {
-                file.readers = file.readers.saturating_sub(1);
-                self.shared.progress.notify_all();
-            }
-            result?;
+            let announced = is_urgent.then(|| Announced(&self.shared, self.id.file));
+            use_disk(&taken)?;
+            let state = self.shared.enter()?;
+            let file = state.files.get(&self.id.file);
+            let is_same = file.is_some_and(|file| file.starts == starts);
+            drop(state);
+            drop(announced);
             if is_same || self.shared.looks_once.load(Relaxed) {
                 return Ok(taken);
             }
@@ -245,11 +281,32 @@ impl File for WriteBehindFile {
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check_writable()?;
-        let data = self.shared.copy(bytes)?;
+        let data = self.shared.copy(bytes, self.id.is_temporary)?;
         let state = self.shared.enter()?;
         let length = bytes.len() as u64;
         let state = self.shared.make_room(state, self.id.handle, length, self.undoes)?;
         self.push_to(state, Op::Write { offset, data })
+    }
+
+    /// One operation per piece, as if each were written by itself, but pushed in one go.
+    fn write_vectored_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        self.check_writable()?;
+        let mut writes = Vec::new();
+        memory::reserve_exact(&mut writes, pieces.len())?;
+        let mut at = offset;
+        for piece in pieces {
+            writes.push((at, self.shared.copy(piece, self.id.is_temporary)?));
+            at = at.saturating_add(piece.len() as u64);
+        }
+        let result = self.push_writes(writes);
+        self.shared.work.notify_one();
+        let mut at = offset;
+        for piece in pieces.iter().take(*result.as_ref().unwrap_or_else(|(pushed, _)| pushed)) {
+            self.shared.trace(|| push_line("WRITE", Some(Path::new(&self.name())), at));
+            at = at.saturating_add(piece.len() as u64);
+        }
+        result.map_err(|(_, error)| error)?;
+        self.shared.pass_through()
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {

@@ -20,10 +20,10 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::pending::Position;
-use super::map::Map;
+use super::map::{Map, Names};
 use super::stats::Counters;
 use crate::error::Error;
 
@@ -54,9 +54,9 @@ struct Group {
 pub(super) struct Groups {
     all: Map<GroupId, Group>,
     /// Databases, by path.
-    databases: Map<PathBuf, GroupId>,
+    databases: Names<GroupId>,
     /// Super-journals that are not deleted yet, by path.
-    super_journals: Map<PathBuf, GroupId>,
+    super_journals: Names<GroupId>,
     next: u64,
 }
 
@@ -71,8 +71,8 @@ impl Default for Groups {
         let nobody = Group { is_gone: true, ..Group::default() };
         Groups {
             all: [(Groups::NOBODY, nobody)].into_iter().collect(),
-            databases: Map::default(),
-            super_journals: Map::default(),
+            databases: Names::default(),
+            super_journals: Names::default(),
             next: 0,
         }
     }
@@ -203,8 +203,8 @@ impl Groups {
         if self.latch(id).is_some() || self.queued(id) == 0 {
             self.databases.remove(path);
             let id = self.find(id);
-            let mut others = self.databases.values().chain(self.super_journals.values());
-            if !others.any(|&other| self.find(other) == id) {
+            let is_meant = |&other: &GroupId| self.find(other) == id;
+            if !self.databases.values().chain(self.super_journals.values()).any(is_meant) {
                 self.abandon(id);
             }
         }
@@ -218,10 +218,10 @@ impl Groups {
             self.abandon(id);
         }
         let mut databases = std::mem::take(&mut self.databases);
-        databases.retain(|_, &mut id| !dead.contains(&self.find(id)));
+        databases.retain(|_, &id| !dead.contains(&self.find(id)));
         self.databases = databases;
         let mut super_journals = std::mem::take(&mut self.super_journals);
-        super_journals.retain(|_, &mut id| !dead.contains(&self.find(id)));
+        super_journals.retain(|_, &id| !dead.contains(&self.find(id)));
         self.super_journals = super_journals;
     }
 
@@ -267,9 +267,8 @@ impl Groups {
     /// entries; `is_open` says whether the database of a path has handles.
     pub(super) fn sweep(&mut self, used: &[GroupId], is_open: impl Fn(&Path) -> bool) {
         let mut databases = std::mem::take(&mut self.databases);
-        databases.retain(|path, &mut id| {
-            self.queued(id) > 0 || self.latch(id).is_some() || is_open(path)
-        });
+        databases
+            .retain(|path, &id| self.queued(id) > 0 || self.latch(id).is_some() || is_open(path));
         self.databases = databases;
         let named = self.databases.values().chain(self.super_journals.values());
         let mut keep: Vec<GroupId> = named.chain(used).copied().chain([Groups::NOBODY]).collect();

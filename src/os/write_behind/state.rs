@@ -19,7 +19,7 @@ use super::entry::{Entry, FileId, HandleId, Op, Progress, Role, Ticket};
 use super::failure::ErrorReport;
 use super::groups::{GroupId, Groups, database_of};
 use super::locks::{FileLocks, Slot};
-use super::map::Map;
+use super::map::{Map, Names};
 use super::queue::Queue;
 use super::settings::{Halt, Settings};
 use super::stats::Counters;
@@ -134,11 +134,11 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) queue: Queue,
-    pub(super) files: Map<FileId, FileState>,
-    pub(super) by_path: Map<PathBuf, FileId>,
+    pub(super) files: Map<FileId, Box<FileState>>,
+    pub(super) by_path: Names<FileId>,
     by_identity: Map<Identity, FileId>,
-    pub(super) handles: Map<HandleId, HandleState>,
-    names: Map<PathBuf, VecDeque<(Position, NameChange)>>,
+    pub(super) handles: Map<HandleId, Box<HandleState>>,
+    names: Names<VecDeque<(Position, NameChange)>>,
     pub(super) groups: Groups,
     pub(super) settings: Settings,
     pub(super) halt: Halt,
@@ -159,9 +159,9 @@ pub(super) struct State {
     pub(super) history: VecDeque<ErrorReport>,
     pub(super) errors_seen: u64,
     /// Closed files that were not synced, by path.
-    pub(super) unsynced_closed: Map<PathBuf, (Role, Arc<dyn Vfs>)>,
+    pub(super) unsynced_closed: Names<(Role, Arc<dyn Vfs>)>,
     /// Names made or removed since their directory was synced: directory → a file in it.
-    pub(super) unsynced_directories: Map<PathBuf, (PathBuf, Arc<dyn Vfs>)>,
+    pub(super) unsynced_directories: Names<(PathBuf, Arc<dyn Vfs>)>,
     next_id: u64,
 }
 
@@ -171,10 +171,10 @@ impl State {
         State {
             queue: Queue::default(),
             files: Map::default(),
-            by_path: Map::default(),
+            by_path: Names::default(),
             by_identity: Map::default(),
             handles: Map::default(),
-            names: Map::default(),
+            names: Names::default(),
             groups: Groups::default(),
             settings: Settings::default(),
             halt: Halt::Never,
@@ -188,8 +188,8 @@ impl State {
             counters: Counters::default(),
             history: VecDeque::new(),
             errors_seen: 0,
-            unsynced_closed: Map::default(),
-            unsynced_directories: Map::default(),
+            unsynced_closed: Names::default(),
+            unsynced_directories: Names::default(),
             next_id: 0,
         }
     }
@@ -347,9 +347,9 @@ impl State {
         };
         match change {
             NameChange::Created(file) => self.by_path.insert(path.clone(), file),
-            NameChange::Gone => self.by_path.remove(path),
-        };
-        self.names.entry(path.clone()).or_default().push_back((position, change));
+            NameChange::Gone => _ = self.by_path.remove(path),
+        }
+        self.names.get_or_default(path).push_back((position, change));
     }
 
     fn forget_name(&mut self, position: Position, path: &Path) {
@@ -415,7 +415,7 @@ impl State {
             joined: false,
             resized: false,
         };
-        self.files.insert(id, file);
+        self.files.insert(id, Box::new(file));
         id
     }
 

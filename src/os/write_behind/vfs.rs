@@ -151,7 +151,7 @@ impl WriteBehindVfs {
             directory: None,
             base: Arc::clone(&self.base),
         };
-        state.handles.insert(handle, known);
+        state.handles.insert(handle, Box::new(known));
         state.open_handles += 1;
         let mut locks = None;
         if let Some(file) = state.files.get_mut(&file) {
@@ -169,9 +169,10 @@ impl WriteBehindVfs {
         drop(state);
         locks.lock().add(handle, Arc::clone(&reader), !facts.read_only);
         let is_database = request.kind == OpenKind::Database;
+        let is_temporary = Role::of(&request) == Role::Temporary;
         let opened = WriteBehindFile::new(
             Arc::clone(&self.shared),
-            Identity { file, handle, is_database },
+            Identity { file, handle, is_database, is_temporary },
             (reader, locks),
             (facts.sector_size, facts.device, facts.read_only),
         );
@@ -297,7 +298,7 @@ impl Vfs for WriteBehindVfs {
                     return self.open_at_once(path, request);
                 }
                 None => {
-                    let is_known = state.by_path.contains_key(path);
+                    let is_known = state.by_path.contains(path);
                     drop(state);
                     if request.exclusive && (is_known || self.base.is_taken(path)?) {
                         return Err(Error::CannotOpen("it exists already"));
@@ -306,7 +307,7 @@ impl Vfs for WriteBehindVfs {
                         return self.open_at_once(path, request);
                     }
                     let state = self.shared.enter()?;
-                    if state.pending_name(path).is_none() && !state.by_path.contains_key(path) {
+                    if state.pending_name(path).is_none() && !state.by_path.contains(path) {
                         return self.open_later(state, Some(path), request);
                     }
                 }

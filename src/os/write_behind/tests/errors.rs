@@ -1,6 +1,11 @@
 //! What an error in the writer stops, what it does not, and how it ends.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::super::super::simulate::{OpKind, PlannedFault};
+use super::super::file::LOOKS_MAX;
+use super::room::in_time;
 use super::*;
 
 const FAILED: Error = Error::Io { call: IoCall::Write, errno: 0 };
@@ -196,7 +201,7 @@ fn a_panic_in_the_writer_is_told_to_all() {
     for runs in [true, false] {
         let memory = MemoryVfs::new();
         let control = WriteBehind::new();
-        let vfs = WriteBehindVfs::new(Arc::new(Panicking(memory.clone())), &control);
+        let vfs = WriteBehindVfs::new(Arc::new(Panicking(memory.clone(), None)), &control);
         let open = |path: &str| {
             vfs.open(Some(Path::new(path)), request(OpenKind::Database, Access::Create))
                 .unwrap()
@@ -224,12 +229,35 @@ fn a_panic_in_the_writer_is_told_to_all() {
     }
 }
 
-/// A disk that panics when the word is written.
+/// A reader that has asked the writer to wait, and dies, keeps nobody waiting.
+#[test]
+fn a_panic_in_a_reader_is_its_own() {
+    in_time(|| {
+        let (memory, control) = (MemoryVfs::new(), WriteBehind::new());
+        let base = Panicking(memory, Some((control.clone(), Arc::default())));
+        let vfs = WriteBehindVfs::new(Arc::new(base), &control);
+        let request = request(OpenKind::Database, Access::Create);
+        let mut file = vfs.open(Some(Path::new("/f")), request).unwrap().file;
+        file.write_at(b"disk", 0).unwrap();
+        assert_eq!(control.step(1), Ok(1));
+        for at in 1..10 {
+            file.write_at(b"more", 100 * at).unwrap();
+        }
+        let reading = AssertUnwindSafe(|| file.read_at(&mut [0; 4], 0));
+        assert!(catch_unwind(reading).is_err());
+        assert_eq!(control.status().ops, 9 - u64::from(LOOKS_MAX), "it was not urgent");
+        control.flush(None, Durability::Written, None).unwrap();
+        assert_eq!(read(&*file, 900, 4), b"more");
+    });
+}
+
+/// A disk that panics when the word is written. With a queue, each read of it is followed by a
+/// step of that, until the one for which the writer has to wait: that one panics.
 #[derive(Debug)]
-pub(super) struct Panicking(pub(super) MemoryVfs);
+pub(super) struct Panicking(pub(super) MemoryVfs, pub(super) Option<(WriteBehind, Arc<AtomicU32>)>);
 
 #[derive(Debug)]
-struct PanickingFile(Box<dyn File>);
+struct PanickingFile(Box<dyn File>, Option<(WriteBehind, Arc<AtomicU32>)>);
 
 impl Vfs for Panicking {
     fn open(
@@ -238,7 +266,7 @@ impl Vfs for Panicking {
         request: OpenRequest,
     ) -> crate::Result<super::super::super::Opened> {
         let mut opened = self.0.open(path, request)?;
-        opened.file = Box::new(PanickingFile(opened.file));
+        opened.file = Box::new(PanickingFile(opened.file, self.1.clone()));
         Ok(opened)
     }
     fn delete(&self, path: &Path, sync: bool) -> crate::Result<()> {
@@ -260,6 +288,10 @@ impl Vfs for Panicking {
 
 impl File for PanickingFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
+        if let Some((control, reads)) = &self.1 {
+            assert_ne!(reads.fetch_add(1, Ordering::Relaxed), LOOKS_MAX);
+            control.step(1)?;
+        }
         self.0.read_at(buffer, offset)
     }
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> crate::Result<()> {

@@ -13,7 +13,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `body` in another thread, and fails if that hangs.
-fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(body()));
     receiver.recv_timeout(PATIENCE).expect("it hangs, or has failed")
@@ -82,7 +82,7 @@ fn a_dying_writer_wakes_everybody() {
     let results = in_time(|| {
         let control = WriteBehind::new();
         control.set_limit(16, LimitPolicy::Block);
-        let vfs = WriteBehindVfs::new(Arc::new(Panicking(MemoryVfs::new())), &control);
+        let vfs = WriteBehindVfs::new(Arc::new(Panicking(MemoryVfs::new(), None)), &control);
         let open = || {
             let request = request(OpenKind::Database, Access::Create);
             vfs.open(Some(Path::new("/f")), request).unwrap().file
