@@ -14,6 +14,7 @@
 
 mod backups;
 mod clients;
+mod cursors;
 mod pagers;
 
 pub(super) use backups::OpenBackup;
@@ -29,6 +30,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use cursors::Cursors;
 
 use super::commands::OsFile;
 use super::interp::Bell;
@@ -58,7 +61,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Session {
     databases: RefCell<Table<Database>>,
-    cursors: RefCell<Table<Cursor>>,
+    cursors: RefCell<Cursors>,
     files: RefCell<Table<OsFile>>,
     pagers: RefCell<Table<OpenPager>>,
     pages: RefCell<Table<Page>>,
@@ -232,7 +235,7 @@ impl Session {
     pub(super) fn close_database(&self, database: Rc<Database>) {
         let number = database.number;
         self.finish_backups_of(&database);
-        self.cursors.borrow_mut().retain(|_, cursor| cursor.database.number != number);
+        self.cursors.borrow_mut().retain(|cursor| cursor.database.number != number);
         self.forget_pages(number);
         self.databases.borrow_mut().remove(&number);
         self.leave_client(&database);
@@ -264,20 +267,22 @@ impl Session {
     /// `no such cursor: "X"`.
     #[inline]
     pub(super) fn cursor(&self, handle: &[u8]) -> Result<Rc<Cursor>, Failure> {
-        let cursors = self.cursors.borrow();
-        let found = number_of(handle, CURSOR_PREFIX).and_then(|number| cursors.get(&number));
-        found.cloned().ok_or_else(|| no_such("cursor", handle))
+        if let Some(cursor) = self.cursors.borrow().recent(handle) {
+            return Ok(Rc::clone(cursor));
+        }
+        let found = self.cursors.borrow_mut().find(handle);
+        found.ok_or_else(|| no_such("cursor", handle))
     }
 
     /// Takes a cursor out; its handle is dead from here on.
     pub(super) fn remove_cursor(&self, cursor: &Cursor) {
-        self.cursors.borrow_mut().remove(&cursor.number);
+        self.cursors.borrow_mut().remove(cursor.number);
     }
 
     /// The handle of the cursor that `database` calls `id`.
     pub(super) fn cursor_handle(&self, database: &Database, id: CursorId) -> Option<String> {
         let cursors = self.cursors.borrow();
-        let mut known = cursors.values();
+        let mut known = cursors.iter();
         let found =
             known.find(|cursor| cursor.id == id && cursor.database.number == database.number);
         found.map(|cursor| cursor_handle(cursor.number))
@@ -341,7 +346,7 @@ impl Session {
         self.mailbox.close();
         self.finish_all_backups();
         self.forget_all_pages();
-        self.cursors.borrow_mut().clear();
+        self.cursors.borrow_mut().retain(|_| false);
         self.clients.borrow_mut().clear();
         self.mutex_arrays.borrow_mut().clear();
         // In the order of opening, which is that of the handles.

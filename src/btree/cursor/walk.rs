@@ -101,13 +101,14 @@ impl Cursor {
     }
 
     /// Steps to the next entry if that is on the same leaf: the usual step, which touches nothing
-    /// but an index.
+    /// but an index. The memory of the entry behind it is asked for.
     #[inline]
     pub(super) fn next_on_leaf(&mut self, store: &Store) -> bool {
         if let (Position::OnEntry, Some(level)) = (&self.position, self.path.last_mut()) {
             let node = store.node(level.page);
             if node.is_leaf() && level.index + 1 < node.cell_count() {
                 level.index += 1;
+                node.prefetch_cell(level.index + 1);
                 return true;
             }
         }
