@@ -46,7 +46,7 @@ impl Data {
     }
 
     /// Entry `index` in key order, counted from 0. The value depends on the generation as well.
-    #[inline]
+    #[inline(always)]
     pub fn entry(&self, index: usize, generation: u64) -> Entry<'_> {
         let room = POOL_SIZE - self.value_size;
         let start = split_mix(index as u64 ^ generation << 48) as usize % room;
