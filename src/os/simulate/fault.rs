@@ -11,6 +11,9 @@ use super::super::{
 use crate::error::Result;
 
 mod knobs;
+mod unsynced;
+
+use unsynced::Record;
 
 pub use knobs::{Arguments, FaultKnobs, LoggedCall, OpKind, PlannedFault, SharedKnobs, Suspension};
 
@@ -64,6 +67,10 @@ impl Vfs for FaultVfs {
 
     fn delete(&self, path: &Path, sync_directory: bool) -> Result<()> {
         self.knobs.before(OpKind::Delete, Some(path), Arguments::None)?;
+        self.knobs.record(|record| {
+            record.forget(path);
+            Ok(())
+        })?;
         if sync_directory && let Err(strike) = self.before_directory_sync(path) {
             self.inner.delete(path, false)?;
             return Err(strike);
@@ -116,9 +123,18 @@ impl FaultFile {
         self.knobs.before(kind, self.path.as_deref(), arguments)
     }
 
+    /// Before the bytes from `offset` on are changed, `length` of them or all.
+    fn note_old(&self, offset: u64, length: Option<u64>) -> Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let note =
+            |record: &mut Record| record.note(&self.vfs, path, self.inner.as_ref(), offset, length);
+        self.knobs.record(note)
+    }
+
     /// Before a write; a torn one does the first half of `pieces` here.
     fn before_write(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.note_old(offset, Some(length))?;
         let Err(strike) = self.before(OpKind::Write, Arguments::Range { offset, length }) else {
             return Ok(());
         };
@@ -156,6 +172,7 @@ impl File for FaultFile {
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
+        self.note_old(size, None)?;
         self.before(OpKind::Truncate, Arguments::Size(size))?;
         self.inner.truncate(size)
     }
@@ -167,6 +184,12 @@ impl File for FaultFile {
         }
         self.before(OpKind::Sync, Arguments::Sync(kind))?;
         self.inner.sync(kind)?;
+        if let Some(path) = &self.path {
+            self.knobs.record(|record| {
+                record.forget(path);
+                Ok(())
+            })?;
+        }
         self.sync_opened_directory();
         Ok(())
     }

@@ -589,7 +589,7 @@ const DISKS: &[Command] = &[
     Command::new(
         c"os_crash",
         1..=3,
-        c"N ?-unsynced keep?",
+        c"N ?-unsynced keep|lose|part?",
         "ends the process at the N-th next call to the disk",
         os::crash,
     ),

@@ -5,7 +5,7 @@ use super::super::result_code::Failure;
 use super::super::value::Obj;
 use super::simulate;
 use crate::error::{Error, IoCall, ReadOnlyReason};
-use crate::os::simulate::{Arguments, LoggedCall, OpKind, PlannedFault};
+use crate::os::simulate::{Arguments, LoggedCall, OpKind, PlannedFault, Unsynced};
 use crate::os::{Access, LockLevel, OpenKind, OpenRequest, SyncKind};
 
 mod file;
@@ -55,20 +55,22 @@ pub(super) fn stall(call: &mut Call<'_>) -> Outcome {
     Ok(().into())
 }
 
-/// `os_crash N ?-unsynced keep?`: the process ends at the N-th next call. The machine lives on,
-/// so what was written stays; losing it takes a simulated disk of the Rust tests.
+/// `os_crash N ?-unsynced keep|lose|part?`: the process ends at the N-th next call. Without more it
+/// does so as if killed, and what was written stays; else as if the power had failed, and what was
+/// written from now on and not synced is lost, or some sectors of it, other ones for another N.
 pub(super) fn crash(call: &mut Call<'_>) -> Outcome {
     let nth = u64::try_from(call.wide(1)?).map_err(|_| NEGATIVE)?;
-    match call.count() {
-        1 => {}
-        3 if call.string(2)? == "-unsynced" => {
-            if call.string(3)? != "keep" {
-                return Err(Error::Misuse("a real disk keeps what was written").into());
-            }
-        }
+    let unsynced = match call.count() {
+        1 => Unsynced::Keep,
+        3 if call.string(2)? == "-unsynced" => match call.string(3)?.as_str() {
+            "keep" => Unsynced::Keep,
+            "lose" => Unsynced::Lose,
+            "part" => Unsynced::Part { seed: nth },
+            _ => return Err(Error::Misuse("no such fate of what is not synced").into()),
+        },
         _ => return Err(Failure::WrongArgumentCount),
-    }
-    simulate::knobs().end_process_at(nth);
+    };
+    simulate::knobs().end_process_at(nth, unsynced);
     Ok(().into())
 }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::super::super::{LockLevel, OpenRequest, SyncKind};
+use super::super::Unsynced;
+use super::unsynced::Record;
 use crate::error::{Error, IoCall, Result};
 
 /// How soon a call in hand notices that its delay has changed.
@@ -218,6 +220,9 @@ pub struct FaultKnobs {
     plans: Mutex<[Plan; KINDS]>,
     /// At this call of any kind, counted from 1, the process ends. 0: at none.
     deadly_call: AtomicU64,
+    /// What it then takes along; whether it does, which spares the mutex.
+    unsynced: Mutex<Option<Record>>,
+    records: AtomicBool,
     logging: AtomicBool,
     log: Mutex<Vec<LoggedCall>>,
 }
@@ -263,6 +268,8 @@ impl FaultKnobs {
             planned: AtomicBool::new(false),
             plans: Mutex::new([NO_PLAN; KINDS]),
             deadly_call: AtomicU64::new(0),
+            unsynced: Mutex::new(None),
+            records: AtomicBool::new(false),
             logging: AtomicBool::new(false),
             log: Mutex::new(Vec::new()),
         }
@@ -289,7 +296,7 @@ impl FaultKnobs {
     pub fn clear_plans(&self) {
         *self.plans.lock() = [NO_PLAN; KINDS];
         self.planned.store(false, Relaxed);
-        self.deadly_call.store(0, Relaxed);
+        self.end_process_at(0, Unsynced::Keep);
         for stall in &self.stalls {
             stall.store(0, Relaxed);
         }
@@ -303,10 +310,22 @@ impl FaultKnobs {
     }
 
     /// Ends the process in place of the `nth` next call, counted from 1, as a kill would: nothing
-    /// is cleaned up. 0 takes it back.
-    pub fn end_process_at(&self, nth: u64) {
+    /// is cleaned up. What was written from now on and is not synced by then has the fate
+    /// `unsynced`. 0 takes it back.
+    pub fn end_process_at(&self, nth: u64, unsynced: Unsynced) {
+        let records = nth > 0 && unsynced != Unsynced::Keep;
+        *self.unsynced.lock() = records.then(|| Record::new(unsynced));
+        self.records.store(records, Relaxed);
         let deadly = if nth == 0 { 0 } else { self.calls(OpKind::Any).saturating_add(nth) };
         self.deadly_call.store(deadly, Relaxed);
+    }
+
+    /// Does something with the record of what is not synced, if there is one.
+    pub(super) fn record(&self, work: impl FnOnce(&mut Record) -> Result<()>) -> Result<()> {
+        if !self.records.load(Relaxed) {
+            return Ok(());
+        }
+        self.unsynced.lock().as_mut().map_or(Ok(()), work)
     }
 
     /// How many calls of `kind` were made since the beginning, failed ones included.
@@ -372,6 +391,9 @@ impl FaultKnobs {
         if let Some(count) = self.calls.last() {
             let number = count.fetch_add(1, Relaxed).wrapping_add(1);
             if number == self.deadly_call.load(Relaxed) {
+                if let Some(record) = self.unsynced.lock().as_mut() {
+                    record.carry_out();
+                }
                 std::process::abort();
             }
         }

@@ -275,7 +275,7 @@ fn the_process_ends_in_place_of_the_deadly_call() {
         let vfs = FaultVfs::new(Arc::new(crate::os::UnixVfs::new()), Arc::clone(&knobs));
         let mut file = vfs.open(Some(&path), CREATE).unwrap().file;
         let nth = std::fs::read_to_string(path.with_extension("nth")).unwrap().parse().unwrap();
-        knobs.end_process_at(nth);
+        knobs.end_process_at(nth, Unsynced::Keep);
         for offset in 0..4 {
             file.write_at(b"x", offset).unwrap();
         }
