@@ -7,8 +7,8 @@
 //!   call has done nothing.
 //! * **The disk is full** ([`FaultVfs`]). Every write from some point on reports it.
 //! * **The process dies** ([`FaultKnobs::end_process_at`] in earnest, where it can also take along
-//!   what was not synced, [`CrashDisk::killed`] as an image). The disk holds the calls made so far, in order; the last write may be cut at any
-//!   byte.
+//!   what was not synced, [`CrashDisk::killed`] as an image). The disk holds the calls made so
+//!   far, in order; the last write may be cut at any byte.
 //! * **The power fails** ([`CrashDisk::power_lost`]). Of each file, what was written before its
 //!   last sync is there. Since then each sector of 512 bytes has, independently of the others,
 //!   some version between that and the latest, and the size is any that the file had; a size

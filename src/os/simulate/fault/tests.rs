@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicI32;
 
+use super::super::Unsynced;
 use super::*;
 use crate::error::{Error, IoCall};
 use crate::format::LockPage;
