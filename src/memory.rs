@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::error::{Error, Result};
 
-mod copies;
+mod bytes;
 mod pages;
 mod prefetch;
 
-pub(crate) use copies::{Bytes, Copies};
+pub(crate) use bytes::Bytes;
 pub use pages::free_unused;
 pub(crate) use pages::{PageBuffer, PagePool};
 pub(crate) use prefetch::{LINE, prefetch};

@@ -42,7 +42,6 @@ const MAY_USE_FILES: &[&str] = &["src/tcl/commands/os.rs", "src/tcl/commands/os/
 
 /// Files with `unsafe`.
 const UNSAFE: &[&str] = &[
-    "src/memory/copies.rs",
     "src/memory/pages.rs",
     "src/memory/prefetch.rs",
     "src/os/unix/sys.rs",

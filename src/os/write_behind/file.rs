@@ -41,8 +41,6 @@ pub(super) struct Identity {
     pub(super) file: FileId,
     pub(super) handle: HandleId,
     pub(super) is_database: bool,
-    /// What is queued of it may wait for long.
-    pub(super) is_temporary: bool,
 }
 
 /// An open file.
@@ -281,7 +279,7 @@ impl File for WriteBehindFile {
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check_writable()?;
-        let data = self.shared.copy(bytes, self.id.is_temporary)?;
+        let data = self.shared.copy(bytes)?;
         let state = self.shared.enter()?;
         let length = bytes.len() as u64;
         let state = self.shared.make_room(state, self.id.handle, length, self.undoes)?;
@@ -295,7 +293,7 @@ impl File for WriteBehindFile {
         memory::reserve_exact(&mut writes, pieces.len())?;
         let mut at = offset;
         for piece in pieces {
-            writes.push((at, self.shared.copy(piece, self.id.is_temporary)?));
+            writes.push((at, self.shared.copy(piece)?));
             at = at.saturating_add(piece.len() as u64);
         }
         let result = self.push_writes(writes);

@@ -9,7 +9,7 @@ use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
-use crate::memory::{Bytes, Copies};
+use crate::memory::Bytes;
 
 /// Is told of every event, one line each, without the thread that it happened in.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -30,9 +30,6 @@ pub(super) struct Shared {
     trace: Mutex<Option<Trace>>,
     /// Events are told while this is not 0.
     trace_switch: OnceLock<&'static AtomicI32>,
-    /// Makes the copies that are queued. Taken by itself, for a moment, so that no model checker
-    /// need know it.
-    copies: parking_lot::Mutex<Copies>,
     /// For tests: a read trusts what it found on disk without looking a second time.
     pub(super) looks_once: AtomicBool,
     /// For tests: copies that succeed before one fails for lack of memory; negative: all do.
@@ -56,7 +53,6 @@ impl Shared {
             is_traced: AtomicBool::new(false),
             trace: Mutex::new(None),
             trace_switch: OnceLock::new(),
-            copies: parking_lot::Mutex::default(),
             looks_once: AtomicBool::new(false),
             copies_left: std::sync::atomic::AtomicI64::new(-1),
         }
@@ -107,15 +103,14 @@ impl Shared {
         }
     }
 
-    /// A copy of `bytes`; with `alone` in memory of its own.
+    /// A copy of `bytes`.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub(super) fn copy(&self, bytes: &[u8], alone: bool) -> Result<Bytes> {
+    pub(super) fn copy(&self, bytes: &[u8]) -> Result<Bytes> {
         if self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0 {
             return Err(Error::NoMemory);
         }
-        let space = self.copies.lock().make_room(bytes.len(), alone)?;
-        Ok(space.fill(bytes))
+        Bytes::copy_of(bytes)
     }
 }

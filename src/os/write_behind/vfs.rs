@@ -169,10 +169,9 @@ impl WriteBehindVfs {
         drop(state);
         locks.lock().add(handle, Arc::clone(&reader), !facts.read_only);
         let is_database = request.kind == OpenKind::Database;
-        let is_temporary = Role::of(&request) == Role::Temporary;
         let opened = WriteBehindFile::new(
             Arc::clone(&self.shared),
-            Identity { file, handle, is_database, is_temporary },
+            Identity { file, handle, is_database },
             (reader, locks),
             (facts.sector_size, facts.device, facts.read_only),
         );
