@@ -392,7 +392,7 @@ fn d284_every_failing_allocation() {
         sweep(&plain, run, 60);
         sweep(&plain, read, 30);
         sweep(&plain, recover, 20);
-        sweep(&plain, commit_together, 5);
+        sweep(&plain, commit_together, 3);
         sweep(&plain, share, 10);
         sweep(&plain, back_up, 20);
         sweep(&plain, run_behind, 60);
@@ -402,6 +402,6 @@ fn d284_every_failing_allocation() {
         let full = Workload::new(seed, form, JournalMode::Persist, 10);
         sweep(&full, run, 60);
         sweep(&full, read, 30);
-        sweep(&full, commit_together, 10);
+        sweep(&full, commit_together, 3);
     }
 }
