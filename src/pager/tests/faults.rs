@@ -40,6 +40,16 @@ fn expect_old_or_new(values: &[u8], what: &str) -> bool {
     is_new
 }
 
+/// A pager with a small cache, in a transaction that has changed all pages.
+fn with_changes(vfs: &Arc<dyn Vfs>) -> Pager<()> {
+    let mut pager = open(vfs, 10);
+    begin(&mut pager).unwrap();
+    for number in 1..=25 {
+        put(&mut pager, number, 50).unwrap();
+    }
+    pager
+}
+
 #[test]
 fn d281_d283_every_failing_call_leaves_old_or_new() {
     let modes = [JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist];
@@ -186,11 +196,7 @@ fn d283_a_failed_rollback_leaves_the_journal_for_the_next_reader() {
     create(&plain, &old);
     let knobs = Arc::new(FaultKnobs::default());
     let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
-    let mut pager = open(&vfs, 10);
-    begin(&mut pager).unwrap();
-    for number in 1..=25 {
-        put(&mut pager, number, 50).unwrap();
-    }
+    let mut pager = with_changes(&vfs);
     let mark = pager.mark();
     let held = pager.fetch(page(3)).unwrap();
     pager.pin(held);
@@ -254,11 +260,7 @@ fn a_journal_that_cannot_be_deleted_is_opened_again_when_it_is_needed() {
         create(&plain, &old);
         let knobs = Arc::new(FaultKnobs::default());
         let vfs: Arc<dyn Vfs> = Arc::new(FaultVfs::new(Arc::new(memory), Arc::clone(&knobs)));
-        let mut pager = open(&vfs, 10);
-        begin(&mut pager).unwrap();
-        for number in 1..=25 {
-            put(&mut pager, number, 50).unwrap();
-        }
+        let mut pager = with_changes(&vfs);
         pager.commit_phase_one(None).unwrap();
         let fails = PlannedFault { error: None, persist: false, torn: false };
         let denied = Error::CannotOpen("permission denied");
