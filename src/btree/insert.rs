@@ -89,7 +89,8 @@ impl Btree {
         }
         let (cursor, store) = (self.cursors.get_mut(id)?, &mut self.store);
         let Some(leaf) = cursor.leaf_to_append(store, key, payload)? else { return Ok(false) };
-        let appended = append_entry(store, leaf, key, data, zeros as usize);
+        let count = store.node(leaf).cell_count();
+        let appended = write_entry(store, leaf, count, key, data, zeros as usize);
         match cursor.position {
             Position::Parked if appended.is_ok() => appended,
             _ => {
@@ -244,11 +245,13 @@ fn check_payload(key: Key<'_>, data: &[u8], zeros: u32) -> Result<usize> {
     }
 }
 
-/// Writes an entry behind the last cell of a leaf; `false` if there is no room in one piece.
-#[inline]
-fn append_entry(
+/// Writes an entry, all of which may be on the page, to place `index` of a leaf; `false` if there
+/// is no room in one piece.
+#[inline(always)]
+fn write_entry(
     store: &mut Store,
     leaf: PageRef,
+    index: usize,
     key: Key<'_>,
     data: &[u8],
     zeros: usize,
@@ -258,7 +261,7 @@ fn append_entry(
     let (data, zeros) = if kind.has_data() { (data, zeros) } else { (&[][..], 0) };
     let front = front_of(kind, key, data.len() + zeros);
     let key = if let Key::Bytes(key) = key { key } else { &[] };
-    store.node_mut(page).append(front, [key, data], zeros)
+    store.node_mut(page).insert_parts(index, front, [key, data], zeros)
 }
 
 /// The integers of the cell of an entry.
@@ -281,10 +284,59 @@ impl Cursor {
         zeros: usize,
         found: Ordering,
     ) -> Result<()> {
-        let page = self.level()?.page;
-        let kind = store.node(page).kind();
-        let number = store.pager.number(page);
+        let number = store.pager.number(self.level()?.page);
         let shape = store.shape;
+        let result = match self.insert_local(store, key, data, zeros, found) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.insert_built(store, key, data, zeros, found),
+            Err(error) => Err(error),
+        };
+        // The next may follow an append, on the page that balancing has made the right-most one.
+        self.appended_to = match self.appending && result.is_ok() {
+            true if shape == store.shape => Some((number, shape)),
+            true => store.rightmost_leaf(self.root).ok().map(|leaf| (leaf, store.shape)),
+            false => None,
+        };
+        result
+    }
+
+    /// The short way for most entries: a new one on a leaf that has room for all of it in one
+    /// piece. `false` if this is another; then nothing has changed.
+    #[inline]
+    fn insert_local(
+        &mut self,
+        store: &mut Store,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: usize,
+        found: Ordering,
+    ) -> Result<bool> {
+        let level = self.level()?;
+        let node = store.node(level.page);
+        let kind = node.kind();
+        let key_size = if let Key::Bytes(key) = key { key.len() } else { 0 };
+        let data_size = if kind.has_data() { data.len() + zeros } else { 0 };
+        let payload = key_size + data_size;
+        let is_local = store.format.local_size(payload, kind.is_leaf_data()) == payload;
+        if found.is_eq() || !kind.is_leaf() || !is_local {
+            return Ok(false);
+        }
+        let behind = found.is_lt() && node.cell_count() > 0;
+        let index = level.index + usize::from(behind);
+        write_entry(store, level.page, index, key, data, zeros)
+    }
+
+    /// The long way: the cell is built, then put where it goes.
+    fn insert_built(
+        &mut self,
+        store: &mut Store,
+        key: Key<'_>,
+        data: &[u8],
+        zeros: usize,
+        found: Ordering,
+    ) -> Result<()> {
+        let page = self.level()?.page;
+        let (kind, number) = (store.node(page).kind(), store.pager.number(page));
         let mut cell = std::mem::take(&mut store.cell_buffer);
         let built = store.build_cell(&mut cell, kind, key, data, zeros);
         let result = built.and_then(|overflow| {
@@ -294,12 +346,6 @@ impl Cursor {
             self.put_cell(store, &mut cell, found)
         });
         store.cell_buffer = cell;
-        // The next may follow an append, on the page that balancing has made the right-most one.
-        self.appended_to = match self.appending && result.is_ok() {
-            true if shape == store.shape => Some((number, shape)),
-            true => store.rightmost_leaf(self.root).ok().map(|leaf| (leaf, store.shape)),
-            false => None,
-        };
         result
     }
 

@@ -27,10 +27,19 @@ pub(super) struct Group {
     pub(super) used: usize,
 }
 
+/// What knows the sizes of the cells.
+pub(super) trait Sizes {
+    /// The bytes that cell `number` takes on a page, its pointer not counted.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if there is no such cell, or it is broken.
+    fn of(&self, number: usize) -> Result<usize>;
+}
+
 const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 
 /// Spreads cells, counted through `groups`, over as few pages as can hold them, `capacity` bytes
-/// each, pointers included. `size_of` tells the size of a cell without its pointer. `keeps_all`: no
+/// each, pointers included. `keeps_all`: no
 /// cell is used up as divider. The outcome replaces what is in `plan`.
 ///
 /// Pages are filled from the left; then, from the right end, cells move to the right page as long
@@ -38,23 +47,23 @@ const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 /// been filled counts one pointer too many: the engine of 2006 did so, and page layouts follow.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the sums are not those of the cells; errors of `size_of`.
+/// [`Error::Corrupt`] if the sums are not those of the cells; errors of `sizes`.
 pub(super) fn distribute(
     plan: &mut Plan,
     groups: &[Group],
-    mut size_of: impl FnMut(usize) -> Result<usize>,
+    sizes: &impl Sizes,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
-    fill(plan, groups, &mut size_of, capacity, keeps_all)?;
-    even_out(plan, &mut size_of, keeps_all)
+    fill(plan, groups, sizes, capacity, keeps_all)?;
+    even_out(plan, sizes, keeps_all)
 }
 
 /// Fills pages from the left.
 fn fill(
     plan: &mut Plan,
     groups: &[Group],
-    mut size_of: impl FnMut(usize) -> Result<usize>,
+    sizes: &impl Sizes,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
@@ -68,9 +77,9 @@ fn fill(
         while subtotal + rest > capacity {
             let too_many = subtotal + rest - capacity;
             let (fitting, size) = if 2 * too_many < rest {
-                cut_from_right(&mut index, group.end, rest, too_many, &mut size_of)?
+                cut_from_right(&mut index, group.end, rest, too_many, sizes)?
             } else {
-                cut_from_left(&mut index, group.end, capacity - subtotal, &mut size_of)?
+                cut_from_left(&mut index, group.end, capacity - subtotal, sizes)?
             };
             crate::memory::reserve(filled, 1)?;
             crate::memory::reserve(ends, 1)?;
@@ -96,11 +105,11 @@ fn cut_from_left(
     index: &mut usize,
     end: usize,
     room: usize,
-    mut size_of: impl FnMut(usize) -> Result<usize>,
+    sizes: &impl Sizes,
 ) -> Result<(usize, usize)> {
     let mut fitting = 0;
     while *index < end {
-        let size = size_of(*index)? + 2;
+        let size = sizes.of(*index)? + 2;
         if fitting + size > room {
             return Ok((fitting, size));
         }
@@ -117,13 +126,13 @@ fn cut_from_right(
     end: usize,
     rest: usize,
     too_many: usize,
-    mut size_of: impl FnMut(usize) -> Result<usize>,
+    sizes: &impl Sizes,
 ) -> Result<(usize, usize)> {
     let (start, mut behind) = (*index, 0);
     *index = end;
     while *index > start {
         *index -= 1;
-        let size = size_of(*index)? + 2;
+        let size = sizes.of(*index)? + 2;
         behind += size;
         if behind >= too_many {
             return Ok((rest.checked_sub(behind).ok_or(MISCOUNTED)?, size));
@@ -133,19 +142,15 @@ fn cut_from_right(
 }
 
 /// Moves cells to the right, from the right end on.
-fn even_out(
-    plan: &mut Plan,
-    mut size_of: impl FnMut(usize) -> Result<usize>,
-    keeps_all: bool,
-) -> Result<()> {
+fn even_out(plan: &mut Plan, sizes: &impl Sizes, keeps_all: bool) -> Result<()> {
     let Plan { ends, filled } = plan;
     for page in (1..ends.len()).rev() {
         let (mut right, mut left) = (filled[page], filled[page - 1]);
         // The last cell of the left page leaves it; what joins the right page is that cell, or
         // the divider, whose place it takes.
-        let mut joining = if keeps_all { None } else { Some(size_of(ends[page - 1])? + 2) };
+        let mut joining = if keeps_all { None } else { Some(sizes.of(ends[page - 1])? + 2) };
         while let Some(leaving) = ends[page - 1].checked_sub(1) {
-            let shrunk = size_of(leaving)? + 2;
+            let shrunk = sizes.of(leaving)? + 2;
             let grown = right + joining.unwrap_or(shrunk);
             if right > 0 && grown + shrunk > left {
                 break;
@@ -165,6 +170,13 @@ fn even_out(
 mod tests {
     use super::*;
 
+    /// Sizes as a list.
+    impl Sizes for &[u32] {
+        fn of(&self, number: usize) -> Result<usize> {
+            Ok(self[number] as usize)
+        }
+    }
+
     /// Where pages end, the cells being in one group, or in groups of `grouped`.
     fn ends_in_groups(
         sizes: &[u32],
@@ -179,8 +191,7 @@ mod tests {
             Group { end, used: sizes.iter().map(|&size| size as usize + 2).sum() }
         });
         let groups: Vec<Group> = groups.collect();
-        let size_of = |index: usize| Ok(sizes[index] as usize);
-        distribute(&mut plan, &groups, size_of, capacity, keeps_all).unwrap();
+        distribute(&mut plan, &groups, &sizes, capacity, keeps_all).unwrap();
         plan.ends
     }
 
@@ -195,10 +206,10 @@ mod tests {
 
     #[test]
     fn wrong_sums_are_damage() {
-        let size_of = |_| Ok(10);
+        let sizes = &[10; 3][..];
         for used in [200, 300, 500] {
             let groups = [Group { end: 3, used }];
-            let planned = distribute(&mut Plan::default(), &groups, size_of, 100, true);
+            let planned = distribute(&mut Plan::default(), &groups, &sizes, 100, true);
             assert_eq!(planned, Err(MISCOUNTED), "{used}");
         }
     }

@@ -12,6 +12,15 @@
 //! as long as there is one, so what is in both stays where it is. First everything that leaves its
 //! page is copied ([`choose_moves`]), then pages are allocated and changed, brought into ascending
 //! order, and hung under the parent.
+//!
+//! Between what stays on one page and what stays on the next there is a run of cells that move:
+//!
+//! ```text
+//!     siblings   a b c d    (d0)  e f    (d1)  g h i j k         ends of the plan: e, h
+//!     stays      a b c d    . . . . f    . . . . . i j k
+//!     runs                   d0 e         d1 g h
+//!     outcome    a b c d d0 (e)   f d1 g    (h)    i j k         e and h are the new dividers
+//! ```
 
 use std::ops::Range;
 
@@ -19,16 +28,16 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{Body, Cells, NodeKind, SIZE_MIN, Span};
+use super::super::node::{Cells, Moves, NodeKind, SIZE_MIN, Span};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
-use super::distribute::{Group, Plan, distribute};
+use super::distribute::{Group, Plan, Sizes, distribute};
 
 /// Most siblings that are spread over at once.
 const SIBLINGS_MAX: usize = 3;
 
 /// About so many cells leave a page at one end, when there is room on its neighbours.
-const EDGE: usize = 8;
+const EDGE: usize = 4;
 
 /// A sibling as it was found.
 #[derive(Debug)]
@@ -39,13 +48,15 @@ struct Sibling {
     /// The divider behind it, whose number is `cells.end`, as it would stand on a sibling. Empty
     /// if there is none in the list.
     divider: Span,
+    /// Where those of its cells stand that leave the page: places in [`Workspace::leaving`].
+    leaving: Range<usize>,
 }
 
 impl Sibling {
-    /// The numbers of its cells, and of the divider behind it if that is in the list.
+    /// The number behind those of its cells and of the divider behind it, if that is in the list.
     #[inline]
-    fn list(&self) -> Range<usize> {
-        self.cells.start..self.cells.end + usize::from(self.divider.size > 0)
+    fn end(&self) -> usize {
+        self.cells.end + usize::from(self.divider.size > 0)
     }
 }
 
@@ -56,9 +67,9 @@ struct Target {
     page: PageRef,
     /// The numbers of the cells that stay on it.
     kept: Range<usize>,
-    /// Those that come to it ahead of them, and behind them: places in [`Workspace::arrivals`].
+    /// Those that come to it ahead of them, and behind them: places in [`Workspace::moving`].
     before: Range<usize>,
-    after: Range<usize>,
+    behind: Range<usize>,
     /// The cell behind it that becomes a divider. Empty if there is none, or it is a copy of a key.
     divider: Span,
 }
@@ -80,10 +91,14 @@ pub(in crate::btree) struct Workspace {
     plan: Plan,
     /// The pages that the cells go to, from left to right.
     targets: Vec<Target>,
-    /// Copies of the cells that come to another page: page after page, in order.
-    arrivals: Vec<Span>,
-    /// Their bytes, and those of the old dividers.
+    /// Copies of the cells that do not stay on their page, and of the old dividers, in order.
+    moving: Vec<Span>,
+    /// Their bytes.
     bytes: Vec<u8>,
+    /// Where on their pages those cells stand.
+    leaving: Vec<Span>,
+    /// See [`Moves::settled`].
+    settled: Vec<[u8; 2]>,
     /// The dividers between the pages, in `divider_bytes`.
     dividers: Vec<Span>,
     divider_bytes: Vec<u8>,
@@ -106,7 +121,8 @@ impl Workspace {
         let cells = start..start + cells;
         self.add_group(cells.end, used)?;
         crate::memory::reserve(&mut self.siblings, 1)?;
-        self.siblings.push(Sibling { page, cells, divider: Span { start: 0, size: 0 } });
+        let divider = Span { start: 0, size: 0 };
+        self.siblings.push(Sibling { page, cells, divider, leaving: 0..0 });
         Ok(())
     }
 
@@ -125,44 +141,31 @@ impl Workspace {
         Ok(())
     }
 
-    /// The sibling that has cell `number`, or that the divider with this number is behind.
+    /// Copies a run of cells that move, `numbers` of the list.
     #[inline]
-    fn sibling_of(&self, number: usize) -> Result<&Sibling> {
-        let found = self.siblings.iter().rfind(|sibling| sibling.cells.start <= number);
-        found.ok_or(Error::Internal("no page"))
+    fn lift(&mut self, store: &Store, numbers: Range<usize>) -> Result<()> {
+        if numbers.is_empty() { Ok(()) } else { self.lift_run(store, numbers) }
     }
 
-    /// Copies the cells `numbers`; returns their places in `arrivals`.
-    fn copy_all(&mut self, store: &Store, numbers: Range<usize>) -> Result<Range<usize>> {
-        let start = self.arrivals.len();
-        crate::memory::reserve(&mut self.arrivals, numbers.len())?;
-        let mut number = numbers.start;
-        while number < numbers.end {
-            // Those of one page after the other, and the dividers between.
-            let sibling = self.sibling_of(number)?;
-            let (page, first) = (sibling.page, sibling.cells.start);
-            let end = sibling.cells.end.min(numbers.end);
-            if number == sibling.cells.end {
-                self.arrivals.push(sibling.divider);
-                number += 1;
-                continue;
+    fn lift_run(&mut self, store: &Store, numbers: Range<usize>) -> Result<()> {
+        for sibling in &mut self.siblings {
+            let part = numbers.start.max(sibling.cells.start)..numbers.end.min(sibling.cells.end);
+            if !part.is_empty() {
+                if sibling.leaving.is_empty() {
+                    sibling.leaving = self.leaving.len()..self.leaving.len();
+                }
+                let first = sibling.cells.start;
+                let part = part.start - first..part.end - first;
+                let cells = store.node(sibling.page).cells();
+                cells.copy(part, &mut self.bytes, &mut self.moving, &mut self.leaving)?;
+                sibling.leaving.end = self.leaving.len();
             }
-            let cells = store.node(page).cells();
-            cells.copy(number - first..end - first, &mut self.bytes, &mut self.arrivals)?;
-            number = end;
+            if sibling.divider.size > 0 && numbers.contains(&sibling.cells.end) {
+                crate::memory::reserve(&mut self.moving, 1)?;
+                self.moving.push(sibling.divider);
+            }
         }
-        Ok(start..self.arrivals.len())
-    }
-
-    /// A copy of cell `number`.
-    #[inline]
-    fn copy(&mut self, store: &Store, number: usize) -> Result<Span> {
-        let sibling = self.sibling_of(number)?;
-        if number == sibling.cells.end {
-            return Ok(sibling.divider);
-        }
-        let cell = store.node(sibling.page).cell_bytes(number - sibling.cells.start)?;
-        append_cell(&mut self.bytes, cell)
+        Ok(())
     }
 
     /// Where page `page` of the plan begins in the list.
@@ -180,15 +183,6 @@ fn copy_dividers(work: &Workspace, cells: &mut Vec<Vec<u8>>) -> Result<()> {
         cells.push(crate::memory::copy_of(divider)?);
     }
     Ok(())
-}
-
-/// Appends a cell to `bytes`.
-#[inline]
-fn append_cell(bytes: &mut Vec<u8>, cell: &[u8]) -> Result<Span> {
-    let span = Span { start: bytes.len() as u32, size: cell.len() as u32 };
-    crate::memory::reserve(bytes, cell.len())?;
-    bytes.extend_from_slice(cell);
-    Ok(span)
 }
 
 /// Appends two parts to `bytes`, padded with zeros to `size_min`.
@@ -245,58 +239,76 @@ fn rebalance_in(
     hang_under_parent(work, store, parent)
 }
 
-/// Computes where the pages are to end.
+/// Computes where the pages are to end. Written out so that the search for the ends is compiled for
+/// the fields that the cells have.
 fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) -> Result<()> {
-    let mut sizes = Sizes::new(&work.siblings, store)?;
-    let size_of = |number: usize| sizes.of(number);
-    distribute(plan, &work.groups, size_of, capacity, work.keeps_all())
+    const OTHER: u8 = NodeKind::INTEGER_LEAF.byte();
+    let make = match work.kind {
+        NodeKind::TABLE_LEAF => make_plan_on::<{ NodeKind::TABLE_LEAF.byte() }>,
+        NodeKind::INDEX_LEAF => make_plan_on::<{ NodeKind::INDEX_LEAF.byte() }>,
+        NodeKind::TABLE_INTERIOR => make_plan_on::<{ NodeKind::TABLE_INTERIOR.byte() }>,
+        NodeKind::INDEX_INTERIOR => make_plan_on::<{ NodeKind::INDEX_INTERIOR.byte() }>,
+        _ => make_plan_on::<OTHER>,
+    };
+    make(plan, work, store, capacity)
 }
 
-/// The sizes of the cells in the list.
-struct Sizes<'a> {
-    siblings: &'a [Sibling],
-    cells: [Cells<'a>; SIBLINGS_MAX],
-    /// Neighbours of the cell that was asked for last, which the next one is, too, for most of the
-    /// time, and the number of the first of them.
-    near: Body<'a>,
+fn make_plan_on<const KIND: u8>(
+    plan: &mut Plan,
+    work: &Workspace,
+    store: &Store,
+    capacity: usize,
+) -> Result<()> {
+    let sizes = CellSizes::<KIND>::new(&work.siblings, store)?;
+    distribute(plan, &work.groups, &sizes, capacity, work.keeps_all())
+}
+
+/// The sizes of the cells in the list, on pages of kind `KIND`.
+struct CellSizes<'a, const KIND: u8> {
+    views: [View<'a>; SIBLINGS_MAX],
+}
+
+/// A sibling, for sizing up its cells.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    cells: Cells<'a>,
+    /// The number of its first cell, that of the divider behind it or of the next sibling's first
+    /// cell, and the number behind both.
     first: usize,
+    cells_end: usize,
+    end: usize,
+    divider: usize,
 }
 
-impl<'a> Sizes<'a> {
+impl<'a, const KIND: u8> CellSizes<'a, KIND> {
     /// Sizes of the cells on the pages of `siblings`.
-    fn new(siblings: &'a [Sibling], store: &'a Store) -> Result<Sizes<'a>> {
-        let Some(first) = siblings.first() else { return Err(Error::Internal("no page")) };
-        let mut cells = [store.node(first.page).cells(); SIBLINGS_MAX];
-        for (cells, sibling) in cells.iter_mut().zip(siblings) {
-            *cells = store.node(sibling.page).cells();
-        }
-        Ok(Sizes { siblings, cells, near: Body::default(), first: 0 })
+    fn new(siblings: &[Sibling], store: &'a Store) -> Result<CellSizes<'a, KIND>> {
+        let view = |sibling: &Sibling| View {
+            cells: store.node(sibling.page).cells(),
+            first: sibling.cells.start,
+            cells_end: sibling.cells.end,
+            end: sibling.end(),
+            divider: sibling.divider.size as usize,
+        };
+        let last = siblings.last().ok_or(Error::Internal("no page"))?;
+        let views = std::array::from_fn(|index| view(siblings.get(index).unwrap_or(last)));
+        Ok(CellSizes { views })
     }
+}
 
-    /// The size of cell `number`.
+impl<const KIND: u8> Sizes for CellSizes<'_, KIND> {
     #[inline(always)]
-    fn of(&mut self, number: usize) -> Result<usize> {
-        match self.near.quick_size(number.wrapping_sub(self.first)) {
-            Some(size) => Ok(size),
-            None => self.of_another(number),
+    fn of(&self, number: usize) -> Result<usize> {
+        let [one, two, three] = &self.views;
+        let view = match number {
+            _ if number < one.end => one,
+            _ if number < two.end => two,
+            _ => three,
+        };
+        if number >= view.cells_end {
+            return Ok(view.divider);
         }
-    }
-
-    /// That of a divider, of a cell on another page, or of an unusual one.
-    #[inline(never)]
-    fn of_another(&mut self, number: usize) -> Result<usize> {
-        const NO_CELL: Error = Error::Internal("no such cell");
-        let has_it = |sibling: &Sibling| sibling.list().contains(&number);
-        let at = self.siblings.iter().position(has_it).ok_or(NO_CELL)?;
-        let sibling = self.siblings.get(at).ok_or(NO_CELL)?;
-        if number == sibling.cells.end {
-            return Ok(sibling.divider.size as usize);
-        }
-        let cells = self.cells.get(at).ok_or(NO_CELL)?;
-        let index = number - sibling.cells.start;
-        let (body, first) = cells.body_around(index);
-        (self.near, self.first) = (body, sibling.cells.start + first);
-        cells.size(index)
+        view.cells.size_on::<KIND>(number.wrapping_sub(view.first))
     }
 }
 
@@ -384,36 +396,49 @@ fn list_divider(work: &mut Workspace, store: &Store, parent: PageRef, index: usi
     }
 }
 
-/// Says for each page of the plan which cells stay there, and copies those that come to it and
-/// those that become dividers.
+/// Says for each page of the plan which cells stay there, and copies all others.
 fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
     work.targets.clear();
-    work.arrivals.clear();
+    work.moving.clear();
+    work.leaving.clear();
     let pages = work.plan.ends.len();
     crate::memory::reserve(&mut work.targets, pages)?;
+    // The number behind the cells that stay on the pages before.
+    let mut behind_kept = 0;
     for index in 0..pages {
         let (start, end) = (work.start_of(index), work.plan.ends[index]);
         let old = work.siblings.get(index);
-        let (page, cells) = match old {
-            Some(sibling) => (Some(sibling.page), sibling.cells.clone()),
-            None => (None, start..start),
+        let mut kept = old.map_or(start..start, |sibling| {
+            start.max(sibling.cells.start)..end.min(sibling.cells.end)
+        });
+        // A parked cell has no place on the page that it could keep.
+        let parked = |sibling: &Sibling| {
+            store.node(sibling.page).parked_among(
+                kept.start.saturating_sub(sibling.cells.start)
+                    ..kept.end.saturating_sub(sibling.cells.start),
+            )
         };
-        let mut kept = start.max(cells.start)..end.min(cells.end);
-        if kept.is_empty() {
+        if kept.is_empty() || old.map_or(0, parked) == kept.len() {
             kept = start..start;
         }
-        let before = work.copy_all(store, start..kept.start)?;
-        let after = work.copy_all(store, kept.end..end)?;
-        let divider = if index + 1 < pages && !work.keeps_all() {
-            work.copy(store, end)?
-        } else {
-            Span { start: 0, size: 0 }
-        };
         // A page that is missing is allocated later.
-        let page = page.or(work.siblings.first().map(|sibling| sibling.page));
-        let page = page.ok_or(Error::Internal("no page"))?;
+        let page = old.or(work.siblings.first()).ok_or(Error::Internal("no page"))?.page;
         let number = store.pager.number(page);
-        work.targets.push(Target { number, page, kept, before, after, divider });
+        work.lift(store, behind_kept..kept.start)?;
+        behind_kept = kept.end;
+        let moved = work.moving.len();
+        let (before, behind) = (moved + start - kept.start..moved, moved..moved + end - kept.end);
+        let divider = Span { start: 0, size: 0 };
+        work.targets.push(Target { number, page, kept, before, behind, divider });
+    }
+    let all = work.groups.last().map_or(0, |group| group.end);
+    work.lift(store, behind_kept..all)?;
+    if !work.keeps_all() {
+        let between = pages.saturating_sub(1);
+        for target in work.targets.iter_mut().take(between) {
+            let divider = work.moving.get(target.behind.end);
+            target.divider = *divider.ok_or(Error::Internal("no divider"))?;
+        }
     }
     Ok(())
 }
@@ -438,18 +463,36 @@ fn take_pages(work: &mut Workspace, store: &mut Store) -> Result<()> {
 
 /// Takes what leaves a page away from it, puts there what comes to it, and, on interior pages, sets
 /// the right-most child: that of the divider behind it, or of the last old page.
-fn change_page(work: &Workspace, store: &mut Store, index: usize) -> Result<()> {
+fn change_page(work: &mut Workspace, store: &mut Store, index: usize) -> Result<()> {
     let target = work.targets.get(index).ok_or(Error::Internal("no page"))?;
-    let old = work.siblings.get(index).map_or(0..0, |sibling| sibling.cells.clone());
-    let arrivals = work.arrivals.get(target.before.start..target.after.end).unwrap_or_default();
+    let (leaving, first) = match work.siblings.get(index) {
+        Some(sibling) => (sibling.leaving.clone(), sibling.cells.start),
+        None => (0..0, 0),
+    };
+    let arriving = target.before.start..target.behind.end;
     if target.kept.is_empty() {
+        let arriving = work.moving.get(arriving).unwrap_or_default();
         let page = store.pager.make_writable(target.page)?;
-        store.node_mut(page).rebuild(target.number, work.kind, &work.bytes, arrivals)?;
-    } else if target.kept != old
-        || !arrivals.is_empty()
+        store.node_mut(page).rebuild(target.number, work.kind, &work.bytes, arriving)?;
+    } else if !arriving.is_empty()
+        || !leaving.is_empty()
         || store.node(target.page).parked_count() > 0
     {
-        exchange_cells(work, store, target, old.start)?;
+        let places = |cells: &Range<usize>| work.moving.get(cells.clone()).unwrap_or_default();
+        let mut moves = Moves {
+            leaving: work.leaving.get(leaving).unwrap_or_default(),
+            source: &work.bytes,
+            before: places(&target.before),
+            behind: places(&target.behind),
+            settled: &mut work.settled,
+        };
+        let kept = target.kept.start - first..target.kept.end - first;
+        let page = store.pager.make_writable(target.page)?;
+        let mut node = store.node_mut(page);
+        node.exchange_with_parked(kept, &mut moves)?;
+        if node.node().parked_count() > 0 {
+            return Err(Error::corrupt("free bytes are miscounted").on_page(target.number.get()));
+        }
     }
     if work.kind.is_leaf() {
         return Ok(());
@@ -461,38 +504,6 @@ fn change_page(work: &Workspace, store: &mut Store, index: usize) -> Result<()> 
     let right = store.checked_number(right)?;
     let page = store.pager.make_writable(target.page)?;
     store.node_mut(page).set_right_child(right)
-}
-
-/// Changes a page that keeps some of its cells, of which the first had the number `first`.
-fn exchange_cells(
-    work: &Workspace,
-    store: &mut Store,
-    target: &Target,
-    first: usize,
-) -> Result<()> {
-    let page = store.pager.make_writable(target.page)?;
-    let mut node = store.node_mut(page);
-    let parked = node.take_parked();
-    // Index in the body, where parked cells do not count.
-    let in_body = |number: usize| {
-        let index = number - first;
-        index - parked.iter().filter(|parked| parked.index < index).count()
-    };
-    let cells = node.node().cell_count();
-    node.remove_all(in_body(target.kept.end)..cells)?;
-    node.remove_all(0..in_body(target.kept.start))?;
-    let arriving = |places: &Range<usize>| work.arrivals.get(places.clone()).unwrap_or_default();
-    node.insert_all(0, &work.bytes, arriving(&target.before))?;
-    for parked in parked.iter().filter(|parked| target.kept.contains(&(first + parked.index))) {
-        let index = first + parked.index - target.kept.start + target.before.len();
-        node.insert(index, &parked.bytes)?;
-    }
-    let end = node.node().total_count();
-    node.insert_all(end, &work.bytes, arriving(&target.after))?;
-    if node.node().parked_count() > 0 {
-        return Err(Error::corrupt("free bytes are miscounted").on_page(target.number.get()));
-    }
-    Ok(())
 }
 
 /// Exchanges what is on the pages until their numbers ascend.

@@ -16,6 +16,15 @@ use super::super::node::{head_of_bytes, head_of_integer, place_of};
 use super::super::store::Store;
 use super::{Cursor, Position};
 
+/// Where a search ends that finds no match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// On the cell that the probes described above have met last.
+    Fixed,
+    /// On either neighbour of the place: the caller shows nobody which.
+    Any,
+}
+
 impl Cursor {
     /// Goes to the entry with `key`, or to a neighbour of its place on the leaf where it would be.
     /// Tells how the entry compares with the key; `Less` also if the tree is empty.
@@ -24,6 +33,10 @@ impl Cursor {
     /// [`Error::Misuse`] if the tree has keys of the other type; the cursor is then where it was.
     /// [`Error::Corrupt`] and errors of the pager leave it on no entry.
     pub(in crate::btree) fn seek(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
+        self.seek_from_here(store, key, End::Fixed)
+    }
+
+    fn seek_from_here(&mut self, store: &mut Store, key: Key<'_>, end: End) -> Result<Ordering> {
         self.check_key(store, key)?;
         if self.has_records() {
             return self.seek_record(store, key);
@@ -33,7 +46,7 @@ impl Cursor {
         {
             return Ok(found);
         }
-        self.seek_anew(store, key)
+        self.seek_from_root(store, key, end)
     }
 
     /// As [`Cursor::seek`], and asks for the memory of the entry that was found, or of those around
@@ -71,9 +84,13 @@ impl Cursor {
 
     /// As [`Cursor::seek`], for a key that is known not to be near, and of the right type.
     pub(super) fn seek_anew(&mut self, store: &mut Store, key: Key<'_>) -> Result<Ordering> {
+        self.seek_from_root(store, key, End::Fixed)
+    }
+
+    fn seek_from_root(&mut self, store: &mut Store, key: Key<'_>, end: End) -> Result<Ordering> {
         let result = match key {
-            Key::Integer(wanted) => self.seek_integer(store, wanted),
-            Key::Bytes(wanted) => self.seek_bytes(store, wanted),
+            Key::Integer(wanted) => self.seek_integer(store, wanted, end),
+            Key::Bytes(wanted) => self.seek_bytes(store, wanted, end),
         };
         if result.is_err() {
             self.forget(store);
@@ -82,8 +99,8 @@ impl Cursor {
     }
 
     /// As [`Cursor::seek`], for an insert: after one behind the last entry the next is expected
-    /// there, too, and one comparison with the last entry takes the place of the search. It ends
-    /// where the search would.
+    /// there, too, and one comparison with the last entry takes the place of the search. Without a
+    /// match it ends on either neighbour of the place.
     ///
     /// # Errors
     /// As [`Cursor::seek`].
@@ -106,7 +123,7 @@ impl Cursor {
                 }
             }
         }
-        let found = self.seek(store, key)?;
+        let found = self.seek_from_here(store, key, End::Any)?;
         store.node(self.level()?.page).prefetch_room();
         self.note_insert_place(store, found);
         Ok(found)
@@ -225,7 +242,7 @@ impl Cursor {
         })
     }
 
-    fn seek_integer(&mut self, store: &mut Store, wanted: i64) -> Result<Ordering> {
+    fn seek_integer(&mut self, store: &mut Store, wanted: i64, end: End) -> Result<Ordering> {
         self.start_move(store)?;
         let mut rightmost_first = true;
         let head = head_of_integer(wanted);
@@ -246,6 +263,9 @@ impl Cursor {
                 if heads.get(low) == Some(&head) {
                     self.settle_on(low);
                     return Ok(Ordering::Equal);
+                }
+                if end == End::Any {
+                    return Ok(self.settle_beside(low, heads.len()));
                 }
             }
             let (mut low, mut high) = (0usize, node.cell_count());
@@ -276,7 +296,7 @@ impl Cursor {
         }
     }
 
-    fn seek_bytes(&mut self, store: &mut Store, wanted: &[u8]) -> Result<Ordering> {
+    fn seek_bytes(&mut self, store: &mut Store, wanted: &[u8], end: End) -> Result<Ordering> {
         self.start_move(store)?;
         let head = head_of_bytes(wanted);
         loop {
@@ -285,9 +305,12 @@ impl Cursor {
             let node = store.node(page);
             let is_leaf = node.is_leaf();
             let heads = node.heads();
-            if !is_leaf && !heads.is_empty() {
+            if (!is_leaf || end == End::Any) && !heads.is_empty() {
                 let low = place_of(head, heads);
                 if heads.get(low) != Some(&head) {
+                    if is_leaf {
+                        return Ok(self.settle_beside(low, heads.len()));
+                    }
                     self.descend_at(store, low)?;
                     continue;
                 }
@@ -331,6 +354,18 @@ impl Cursor {
             level.index = index;
             self.position = Position::OnEntry;
         }
+    }
+
+    /// Ends the search beside place `place` among the `count` cells of the present page, and tells
+    /// which neighbour it is.
+    #[inline]
+    fn settle_beside(&mut self, place: usize, count: usize) -> Ordering {
+        if place < count {
+            self.settle_on(place);
+            return Ordering::Greater;
+        }
+        self.settle_on(count.saturating_sub(1));
+        Ordering::Less
     }
 
     /// Ends the search on the cell probed last, or goes down left of cell `low`.

@@ -383,23 +383,51 @@ fn quick_local(
     fits.then_some(QuickEntry { key, start: start as u32, end: end as u32 })
 }
 
-/// The bytes that a leaf cell of a table (`ROW`) or an index takes at `at` of the usable part of
-/// its page, if it is of the usual sort: a payload of up to `max` bytes. Balancing asks for every
-/// cell of three pages, so nothing else of the cell is looked at.
+/// The bytes that the cell at `at` of the usable part of its page takes, if it is of the usual sort
+/// on a page of the usual kind `KIND`: a payload of up to `max` bytes, all of it on the page.
+/// Balancing asks for many cells, so nothing else of the cell is looked at.
 #[inline(always)]
-pub(super) fn quick_size<const ROW: bool>(page: &[u8], at: usize, max: usize) -> Option<usize> {
-    let word = u64::from_le_bytes(page.get(at..at.wrapping_add(8))?.try_into().ok()?);
-    let (payload, mut header) = short_length(word)?;
-    if ROW {
-        // Six bytes of the word are left for the key at least; beyond them it is zeros.
-        let key = ends(word >> (8 * header)).trailing_zeros() as usize / 8 + 1;
-        if key > 6 {
-            return None;
+pub(super) fn quick_size<const KIND: u8>(page: &[u8], at: usize, max: usize) -> Option<usize> {
+    let kind = NodeKind::new(KIND)?;
+    let child = if kind.is_leaf() { 0 } else { 4 };
+    let fields = at.wrapping_add(child);
+    let word = u64::from_le_bytes(page.get(fields..fields.wrapping_add(8))?.try_into().ok()?);
+    let key_length = |word| match ends(word).trailing_zeros() as usize / 8 + 1 {
+        length @ 1..=6 => Some(length),
+        _ => None,
+    };
+    let size = match kind {
+        NodeKind::TABLE_LEAF => {
+            let (payload, length) = short_length(word)?;
+            // Six bytes of the word are left for the key at least; beyond them it is zeros.
+            let header = length + key_length(word >> (8 * length))?;
+            (payload <= max).then_some(header + payload)?
         }
-        header += key;
+        NodeKind::INDEX_LEAF | NodeKind::INDEX_INTERIOR => {
+            let (payload, length) = short_length(word)?;
+            (payload <= max).then_some(length + payload)?
+        }
+        NodeKind::TABLE_INTERIOR => key_length(word)?,
+        _ => return None,
+    };
+    let size = (child + size).max(SIZE_MIN);
+    (at.wrapping_add(size) <= page.len()).then_some(size)
+}
+
+/// The same for a kind that is not known beforehand.
+#[inline]
+pub(super) fn quick_size_on(kind: NodeKind, page: &[u8], at: usize, max: usize) -> Option<usize> {
+    match kind {
+        NodeKind::TABLE_LEAF => quick_size::<{ NodeKind::TABLE_LEAF.byte() }>(page, at, max),
+        NodeKind::INDEX_LEAF => quick_size::<{ NodeKind::INDEX_LEAF.byte() }>(page, at, max),
+        NodeKind::TABLE_INTERIOR => {
+            quick_size::<{ NodeKind::TABLE_INTERIOR.byte() }>(page, at, max)
+        }
+        NodeKind::INDEX_INTERIOR => {
+            quick_size::<{ NodeKind::INDEX_INTERIOR.byte() }>(page, at, max)
+        }
+        _ => None,
     }
-    let size = (header + payload).max(SIZE_MIN);
-    (payload <= max && at.wrapping_add(size) <= page.len()).then_some(size)
 }
 
 /// The bytes that the cell at the start of `bytes` takes.

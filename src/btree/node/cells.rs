@@ -12,11 +12,7 @@ impl<'a> Node<'a> {
         let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
         let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
         let page = self.bytes.get(..self.format.usable).unwrap_or_default();
-        let max = match self.info.kind {
-            NodeKind::TABLE_LEAF => self.format.max_leaf,
-            NodeKind::INDEX_LEAF => self.format.max_local,
-            _ => 0,
-        };
+        let max = self.quick_max();
         Cells { node: *self, page, pointers, content: self.info.content as usize, max }
     }
 }
@@ -38,16 +34,23 @@ impl<'a> Cells<'a> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it does not lie within the content area.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn place(&self, index: usize) -> Result<Range<usize>> {
+        match self.node.info.kind {
+            NodeKind::TABLE_LEAF => self.place_on::<{ NodeKind::TABLE_LEAF.byte() }>(index),
+            NodeKind::INDEX_LEAF => self.place_on::<{ NodeKind::INDEX_LEAF.byte() }>(index),
+            NodeKind::TABLE_INTERIOR => self.place_on::<{ NodeKind::TABLE_INTERIOR.byte() }>(index),
+            NodeKind::INDEX_INTERIOR => self.place_on::<{ NodeKind::INDEX_INTERIOR.byte() }>(index),
+            _ => self.place_slowly(index),
+        }
+    }
+
+    /// The same on a page of kind `KIND`.
+    #[inline(always)]
+    fn place_on<const KIND: u8>(&self, index: usize) -> Result<Range<usize>> {
         if let Some(pointer) = self.pointers.get(index) {
             let at = usize::from(u16::from_be_bytes(*pointer));
-            let size = match self.node.info.kind {
-                NodeKind::TABLE_LEAF => cell::quick_size::<true>(self.page, at, self.max),
-                NodeKind::INDEX_LEAF => cell::quick_size::<false>(self.page, at, self.max),
-                _ => None,
-            };
-            if let Some(size) = size
+            if let Some(size) = cell::quick_size::<KIND>(self.page, at, self.max)
                 && at >= self.content
             {
                 return Ok(at..at.wrapping_add(size));
@@ -75,25 +78,11 @@ impl<'a> Cells<'a> {
         Ok(body)
     }
 
-    /// The cells around `index` up to the next parked ones, and the index of the first of them,
-    /// counted with the parked ones.
-    pub(crate) fn body_around(&self, index: usize) -> (Body<'a>, usize) {
-        let parked = &self.node.info.parked;
-        let before = parked.partition_point(|parked| parked.index <= index);
-        let first = before.checked_sub(1).and_then(|last| parked.get(last));
-        let first = first.map_or(0, |parked| parked.index + 1);
-        let end = parked.get(before).map_or(self.node.total_count(), |parked| parked.index);
-        let pointers = first.saturating_sub(before)..end.saturating_sub(before);
-        let pointers = self.pointers.get(pointers).unwrap_or_default();
-        let (page, content, max, kind) = (self.page, self.content, self.max, self.node.info.kind);
-        (Body { page, pointers, content, max, kind }, first)
-    }
-
     /// The bytes that cell `index`, counted with the parked ones, takes on the page.
     ///
     /// # Errors
     /// As [`Cells::place`].
-    #[inline(always)]
+    #[inline]
     pub(crate) fn size(&self, index: usize) -> Result<usize> {
         match self.find(index) {
             Ok(body) => self.place(body).map(|place| place.len()),
@@ -101,9 +90,18 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// The same on a page of kind `KIND`.
+    #[inline(always)]
+    pub(crate) fn size_on<const KIND: u8>(&self, index: usize) -> Result<usize> {
+        match self.find(index) {
+            Ok(body) => self.place_on::<KIND>(body).map(|place| place.len()),
+            Err(parked) => Ok(parked.len()),
+        }
+    }
+
     /// Appends copies of the cells `range`, counted with the parked ones, to `bytes`, and their
-    /// places there to `spans`. Cells that lie right ahead of each other, as on pages that were
-    /// filled in order, are copied at once.
+    /// places there to `copies`. The places on the page of those that are not parked are appended
+    /// to `places`.
     ///
     /// # Errors
     /// As [`Cells::place`]; [`Error::NoMemory`].
@@ -111,51 +109,45 @@ impl<'a> Cells<'a> {
         &self,
         range: Range<usize>,
         bytes: &mut Vec<u8>,
-        spans: &mut Vec<Span>,
+        copies: &mut Vec<Span>,
+        places: &mut Vec<Span>,
     ) -> Result<()> {
-        crate::memory::reserve(spans, range.len())?;
-        let mut run = 0..0;
-        let mut first = spans.len();
-        for index in range {
-            let body = match self.find(index) {
-                Ok(body) => body,
-                Err(parked) => {
-                    self.copy_run(&mut run, bytes, spans.get_mut(first..))?;
-                    spans.push(Span { start: bytes.len() as u32, size: parked.len() as u32 });
-                    crate::memory::reserve(bytes, parked.len())?;
-                    bytes.extend_from_slice(parked);
-                    first = spans.len();
-                    continue;
-                }
-            };
-            let place = self.place(body)?;
-            if place.end != run.start {
-                self.copy_run(&mut run, bytes, spans.get_mut(first..))?;
-                first = spans.len();
-                run.end = place.end;
-            }
-            run.start = place.start;
-            spans.push(Span { start: place.start as u32, size: place.len() as u32 });
-        }
-        self.copy_run(&mut run, bytes, spans.get_mut(first..))
+        // Each loop is compiled for the fields that its cells have.
+        const OTHER: u8 = NodeKind::INTEGER_LEAF.byte();
+        let copy = match self.node.info.kind {
+            NodeKind::TABLE_LEAF => Self::copy_on::<{ NodeKind::TABLE_LEAF.byte() }>,
+            NodeKind::INDEX_LEAF => Self::copy_on::<{ NodeKind::INDEX_LEAF.byte() }>,
+            NodeKind::TABLE_INTERIOR => Self::copy_on::<{ NodeKind::TABLE_INTERIOR.byte() }>,
+            NodeKind::INDEX_INTERIOR => Self::copy_on::<{ NodeKind::INDEX_INTERIOR.byte() }>,
+            _ => Self::copy_on::<OTHER>,
+        };
+        copy(self, range, bytes, copies, places)
     }
 
-    /// Appends what is at `run` on the page to `bytes`; `spans` are places in there.
+    /// The same on a page of kind `KIND`.
     #[inline]
-    fn copy_run(
+    fn copy_on<const KIND: u8>(
         &self,
-        run: &mut Range<usize>,
+        range: Range<usize>,
         bytes: &mut Vec<u8>,
-        spans: Option<&mut [Span]>,
+        copies: &mut Vec<Span>,
+        places: &mut Vec<Span>,
     ) -> Result<()> {
-        let moved = (bytes.len() as u32).wrapping_sub(run.start as u32);
-        for span in spans.unwrap_or_default() {
-            span.start = span.start.wrapping_add(moved);
+        crate::memory::reserve(copies, range.len())?;
+        crate::memory::reserve(places, range.len())?;
+        for index in range {
+            let cell = match self.find(index) {
+                Ok(body) => {
+                    let place = self.place_on::<KIND>(body)?;
+                    places.push(Span { start: place.start as u32, size: place.len() as u32 });
+                    self.page.get(place).ok_or(Error::corrupt("cell reaches beyond the page"))?
+                }
+                Err(parked) => parked,
+            };
+            copies.push(Span { start: bytes.len() as u32, size: cell.len() as u32 });
+            crate::memory::reserve(bytes, cell.len())?;
+            bytes.extend_from_slice(cell);
         }
-        let cells = self.page.get(std::mem::take(run));
-        let cells = cells.ok_or(Error::corrupt("cell reaches beyond the page"))?;
-        crate::memory::reserve(bytes, cells.len())?;
-        bytes.extend_from_slice(cells);
         Ok(())
     }
 
@@ -172,29 +164,5 @@ impl<'a> Cells<'a> {
             }
             Err(parked) => Ok(parked),
         }
-    }
-}
-
-/// Cells that stand beside each other in the body of a node.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Body<'a> {
-    page: &'a [u8],
-    pointers: &'a [[u8; 2]],
-    content: usize,
-    max: usize,
-    kind: NodeKind,
-}
-
-impl Body<'_> {
-    /// The bytes that cell `index` of these takes on the page, if it is of the usual sort.
-    #[inline(always)]
-    pub(crate) fn quick_size(&self, index: usize) -> Option<usize> {
-        let at = usize::from(u16::from_be_bytes(*self.pointers.get(index)?));
-        let size = match self.kind {
-            NodeKind::TABLE_LEAF => cell::quick_size::<true>(self.page, at, self.max),
-            NodeKind::INDEX_LEAF => cell::quick_size::<false>(self.page, at, self.max),
-            _ => None,
-        };
-        size.filter(|_| at >= self.content)
     }
 }

@@ -7,10 +7,24 @@ use super::header::field;
 use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u8, put_u16, put_u32, slice, slice_mut, u16_at};
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice, slice_mut};
 
-/// So many cells are inserted at once.
-const BATCH: usize = 32;
+const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
+
+/// Cells that come to a page and go from it.
+#[derive(Debug)]
+pub(crate) struct Moves<'m> {
+    /// The places, on the page, of those that leave.
+    pub(crate) leaving: &'m [Span],
+    /// What the spans below are parts of.
+    pub(crate) source: &'m [u8],
+    /// Those that are to stand ahead of the ones that stay.
+    pub(crate) before: &'m [Span],
+    /// Those that are to stand behind them.
+    pub(crate) behind: &'m [Span],
+    /// Memory to work with: where on the page those that come were put.
+    pub(crate) settled: &'m mut Vec<[u8; 2]>,
+}
 
 impl NodeMut<'_> {
     /// Formats the page as an empty node of type `kind` (page 1 keeps its file header; reserved
@@ -47,7 +61,7 @@ impl NodeMut<'_> {
     /// packed at the end of the page, the first cell last in memory (as a fresh page grows).
     ///
     /// # Errors
-    /// [`Error::Internal`] if they do not fit; the page is then not usable.
+    /// [`Error::Corrupt`] if they do not fit; the page is then not usable.
     pub(crate) fn rebuild(
         &mut self,
         number: PageNumber,
@@ -81,10 +95,7 @@ impl NodeMut<'_> {
         }
         let at = self.allocate(size)?;
         write_cell(self.bytes, at, cell)?;
-        let pointer = self.info.pointer_position(index);
-        let behind = 2 * (count - index);
-        slice_mut(self.bytes, pointer, behind + 2)?.copy_within(..behind, 2);
-        put_u16(self.bytes, pointer, at as u16)?;
+        self.insert_pointer(index, count - index, at)?;
         self.info.free -= (size + 2) as u32;
         if self.info.has_heads() {
             let head = self.node().head_of_cell(cell);
@@ -93,14 +104,15 @@ impl NodeMut<'_> {
         self.set_count(count + 1)
     }
 
-    /// Writes a cell behind all others, made of its integers, the parts of its payload and `zeros`
-    /// zero bytes, if there is room in one piece; `false` if not, or if a cell is parked.
+    /// Writes a cell to `index`, made of its integers, the parts of its payload and `zeros` zero
+    /// bytes, if there is room in one piece; `false` if not, or if a cell is parked.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the free space is not what the page says.
-    #[inline]
-    pub(crate) fn append(
+    #[inline(always)]
+    pub(crate) fn insert_parts(
         &mut self,
+        index: usize,
         front: Front,
         payload: [&[u8]; 2],
         zeros: usize,
@@ -108,10 +120,15 @@ impl NodeMut<'_> {
         let front = front.bytes();
         let [key, data] = payload;
         let size = (front.len() + key.len() + data.len() + zeros).max(SIZE_MIN);
+        let count = usize::from(self.info.cells);
+        let behind = count.checked_sub(index);
         if !self.info.parked.is_empty() || size + 2 > self.info.free as usize {
             return Ok(false);
         }
-        let Some(at) = self.find_room(size, 2)? else { return Ok(false) };
+        let behind = behind.ok_or(Error::corrupt("no such place on the page"))?;
+        let Some(at) = self.find_room(size, self.info.pointers_end() + 2)? else {
+            return Ok(false);
+        };
         let cell = slice_mut(self.bytes, at, size)?;
         let (cell_front, rest) = cell.split_at_mut(front.len());
         let (cell_key, rest) = rest.split_at_mut(key.len());
@@ -122,15 +139,24 @@ impl NodeMut<'_> {
         if !rest.is_empty() {
             rest.fill(0);
         }
-        put_u16(self.bytes, self.info.pointers_end(), at as u16)?;
+        self.insert_pointer(index, behind, at)?;
         self.info.free -= (size + 2) as u32;
-        let count = usize::from(self.info.cells);
         if self.info.has_heads() {
             let head = self.node().head_of_cell(slice(self.bytes, at, size)?);
-            self.info.insert_head(count, head);
+            self.info.insert_head(index, head);
         }
         self.set_count(count + 1)?;
         Ok(true)
+    }
+
+    /// Puts the pointer to a cell at `at` ahead of the last `behind` pointers, to `index`.
+    #[inline]
+    fn insert_pointer(&mut self, index: usize, behind: usize, at: usize) -> Result<()> {
+        let pointer = self.info.pointer_position(index);
+        if behind > 0 {
+            slice_mut(self.bytes, pointer, 2 * behind + 2)?.copy_within(..2 * behind, 2);
+        }
+        put_u16(self.bytes, pointer, at as u16)
     }
 
     /// Removes cell `index` of the body. No cell may be parked.
@@ -165,144 +191,148 @@ impl NodeMut<'_> {
     /// # Errors
     /// As [`NodeMut::remove`].
     pub(crate) fn remove_all(&mut self, range: Range<usize>) -> Result<()> {
-        let count = usize::from(self.info.cells);
-        if range.is_empty() {
-            return Ok(());
+        for index in range.rev() {
+            self.remove(index)?;
         }
-        if !self.info.parked.is_empty() || range.end > count {
-            return Err(Error::corrupt("no such cells on the page"));
-        }
-        if range.len() == count {
-            return self.reset_body();
-        }
-        // From the last one on, since pages that were filled in order have that first in memory:
-        // then the gap grows cell by cell, and no free blocks are made. What lies together is
-        // released together.
-        let mut freed = 0;
-        let mut index = range.end;
-        let mut next = None;
-        while index > range.start || next.is_some() {
-            let cells = self.node().cells();
-            let mut run = 0..0;
-            loop {
-                let place = match next.take() {
-                    Some(place) => place,
-                    None if index > range.start => {
-                        index -= 1;
-                        cells.place(index)?
-                    }
-                    None => break,
-                };
-                if run.is_empty() {
-                    run = place.clone();
-                } else if place.start == run.end {
-                    run.end = place.end;
-                } else if place.end == run.start {
-                    run.start = place.start;
-                } else {
-                    next = Some(place);
-                    break;
-                }
-                freed += place.len() + 2;
-            }
-            self.release(run.start, run.end)?;
-        }
-        let free = self.info.free as usize + freed;
-        if free > self.format.usable - (self.info.pointers_end() - 2 * range.len()) {
-            return Err(Error::corrupt("free bytes are miscounted"));
-        }
-        let pointer = self.info.pointer_position(range.start);
-        let pointers = slice_mut(self.bytes, pointer, 2 * (count - range.start))?;
-        pointers.copy_within(2 * range.len().., 0);
-        self.info.free = free as u32;
-        self.info.remove_heads(range.clone());
-        self.set_count(count - range.len())
+        Ok(())
     }
 
-    /// Inserts `cells`, each a part of `source`, one after the other, the first at `index`. No cell
-    /// may be parked, and all of them must fit.
+    /// Takes all cells of the body away but those in `kept`, of which there must be some, and puts
+    /// others ahead of them and behind them. No cell may be parked.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if they do not, or the free space is not what the page says.
-    pub(crate) fn insert_all(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<()> {
-        if cells.is_empty() || self.insert_below(index, source, cells)? {
-            return Ok(());
+    /// [`Error::Corrupt`] if they do not fit, or the free space is not what the page says.
+    pub(crate) fn exchange(&mut self, kept: Range<usize>, moves: &mut Moves<'_>) -> Result<()> {
+        let old = usize::from(self.info.cells);
+        if !self.info.parked.is_empty() || kept.is_empty() || kept.end > old {
+            return Err(Error::corrupt("no such cells on the page"));
         }
-        let mut index = index;
-        for cells in cells.chunks(BATCH) {
-            let placed = self.insert_batch(index, source, cells)?;
-            for (number, cell) in cells.iter().enumerate().skip(placed) {
-                let bytes = source.get(cell.range()).unwrap_or_default();
-                self.insert(index + number, bytes)?;
-            }
-            index += cells.len();
+        let (before, behind) = (moves.before.len(), moves.behind.len());
+        let count = before + kept.len() + behind;
+        let bytes_of = |cells: &[Span]| cells.iter().map(|cell| cell.size as usize + 2).sum();
+        let given: usize = bytes_of(moves.leaving);
+        let taken = bytes_of(moves.before) + bytes_of(moves.behind);
+        let free = self.info.free as usize + given;
+        if free > self.format.usable - (self.info.pointers_end() - 2 * moves.leaving.len()) {
+            return Err(MISCOUNTED);
         }
-        match self.info.parked.is_empty() {
-            true => Ok(()),
-            false => Err(Error::corrupt("free bytes are miscounted")),
+        let free = free.checked_sub(taken).ok_or(MISCOUNTED)?;
+        // The old pointers are still needed.
+        let pointers_end = self.info.pointer_position(count.max(old));
+        if !self.settle(moves, pointers_end)? {
+            return self.lay_out_anew(kept, moves);
         }
+        let start = usize::from(self.info.pointers);
+        let pointers = slice_mut(self.bytes, start, 2 * old.max(count))?;
+        pointers.copy_within(2 * kept.start..2 * kept.end, 2 * before);
+        let (new_before, new_behind) = moves.settled.split_at_checked(before).ok_or(MISCOUNTED)?;
+        slice_mut(pointers, 0, 2 * before)?.copy_from_slice(new_before.as_flattened());
+        slice_mut(pointers, 2 * (before + kept.len()), 2 * behind)?
+            .copy_from_slice(new_behind.as_flattened());
+        self.info.free = free as u32;
+        if self.info.has_heads() {
+            self.exchange_heads(kept, moves);
+        }
+        self.set_count(count)
     }
 
-    /// Inserts all of `cells` at the end of the gap; `false` if they do not fit there, or if there
-    /// are free blocks to be used first.
-    fn insert_below(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<bool> {
-        let count = usize::from(self.info.cells);
-        let size: usize = cells.iter().map(|cell| cell.size as usize).sum();
-        let end = self.info.pointers_end();
-        let taken = size + 2 * cells.len();
-        let first_free = u16_at(self.bytes, self.info.header() + field::FIRST_FREE)?;
-        let content = self.info.content as usize;
-        let fits = content.checked_sub(end).is_some_and(|gap| gap >= taken);
-        if !fits || first_free != 0 || !self.info.parked.is_empty() || index > count {
+    /// The same for a page of which cells may be parked: `kept` counts them, and those among it get
+    /// their places in the body.
+    ///
+    /// # Errors
+    /// As [`NodeMut::exchange`].
+    pub(crate) fn exchange_with_parked(
+        &mut self,
+        kept: Range<usize>,
+        moves: &mut Moves<'_>,
+    ) -> Result<()> {
+        if self.info.parked.is_empty() {
+            return self.exchange(kept, moves);
+        }
+        let parked = self.take_parked();
+        // Index in the body, where parked cells do not count.
+        let in_body =
+            |index: usize| index - parked.iter().filter(|parked| parked.index < index).count();
+        let body = in_body(kept.start)..in_body(kept.end);
+        if body.is_empty() {
+            return Err(Error::corrupt("no cell fits on the page"));
+        }
+        self.exchange(body, moves)?;
+        for cell in parked.iter().filter(|parked| kept.contains(&parked.index)) {
+            let index = cell.index - kept.start + moves.before.len();
+            self.insert(index, &cell.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Finds places for the cells that come, writes them there, and lists the places; the places of
+    /// those that leave are free afterwards, or taken. `false` if there is no room for all without
+    /// moving others, and below the cell pointers, which will end at `pointers_end`; the cells that
+    /// stay are as they were then, but nothing else need be.
+    fn settle(&mut self, moves: &mut Moves<'_>, pointers_end: usize) -> Result<bool> {
+        moves.settled.clear();
+        crate::memory::reserve(moves.settled, moves.before.len() + moves.behind.len())?;
+        if pointers_end > self.info.content as usize {
             return Ok(false);
         }
-        let pointer = self.info.pointer_position(index);
-        let behind = 2 * (count - index);
-        let pointers = slice_mut(self.bytes, pointer, behind + 2 * cells.len())?;
-        pointers.copy_within(..behind, 2 * cells.len());
-        let floor = end + 2 * cells.len();
-        let content = lay_down(self.bytes, pointer, floor, content, source, cells)?;
-        self.set_content(content)?;
-        self.info.free -= taken as u32;
-        self.set_count(count + cells.len())?;
-        if self.info.has_heads() {
-            self.add_heads(index..index + cells.len());
+        let arriving = || moves.before.iter().chain(moves.behind);
+        // Most cells are of one size with those that they make room for.
+        let same_size = |(left, cell): &(&Span, &Span)| left.size == cell.size;
+        let mut replaced = 0;
+        for (left, cell) in moves.leaving.iter().zip(arriving()).take_while(same_size) {
+            write_cell(self.bytes, left.start as usize, cell_in(moves.source, *cell))?;
+            moves.settled.push((left.start as u16).to_be_bytes());
+            replaced += 1;
+        }
+        self.release_all(moves.leaving.get(replaced..).unwrap_or_default())?;
+        for cell in arriving().skip(replaced) {
+            let Some(at) = self.find_room(cell.size as usize, pointers_end)? else {
+                return Ok(false);
+            };
+            write_cell(self.bytes, at, cell_in(moves.source, *cell))?;
+            moves.settled.push((at as u16).to_be_bytes());
         }
         Ok(true)
     }
 
-    /// Inserts the first of `cells`, as many as there is room for without moving others, and
-    /// returns their number. Their pointers are written at once, and their heads.
-    fn insert_batch(&mut self, index: usize, source: &[u8], cells: &[Span]) -> Result<usize> {
-        let count = usize::from(self.info.cells);
-        if !self.info.parked.is_empty() || index > count {
-            return Err(Error::corrupt("no such place on the page"));
-        }
-        let mut places = [[0; 2]; BATCH];
-        let (mut placed, mut taken) = (0, 0);
-        for (cell, place) in cells.iter().zip(&mut places) {
-            let size = cell.size as usize;
-            if taken + size + 2 > self.info.free as usize {
-                break;
+    /// Gives back the places of cells; those that lie together at once.
+    fn release_all(&mut self, places: &[Span]) -> Result<()> {
+        // From the last one on, since pages that were filled in order have that first in memory:
+        // then the gap grows cell by cell, and no free blocks are made.
+        let mut places = places.iter().rev().map(|place| place.range());
+        let Some(mut run) = places.next() else { return Ok(()) };
+        for place in places {
+            if place.start == run.end {
+                run.end = place.end;
+            } else if place.end == run.start {
+                run.start = place.start;
+            } else {
+                self.release(run.start, run.end)?;
+                run = place;
             }
-            let Some(at) = self.find_room(size, 2 * cells.len())? else { break };
-            write_cell(self.bytes, at, source.get(cell.range()).unwrap_or_default())?;
-            *place = (at as u16).to_be_bytes();
-            taken += size + 2;
-            placed += 1;
         }
-        let pointer = self.info.pointer_position(index);
-        let behind = 2 * (count - index);
-        let pointers = slice_mut(self.bytes, pointer, behind + 2 * placed)?;
-        pointers.copy_within(..behind, 2 * placed);
-        let new = places.get(..placed).unwrap_or_default().as_flattened();
-        slice_mut(pointers, 0, 2 * placed)?.copy_from_slice(new);
-        self.info.free -= taken as u32;
-        self.set_count(count + placed)?;
-        if self.info.has_heads() {
-            self.add_heads(index..index + placed);
+        self.release(run.start, run.end)
+    }
+
+    /// Builds the page from the cells `kept` of its body and those that come.
+    fn lay_out_anew(&mut self, kept: Range<usize>, moves: &Moves<'_>) -> Result<()> {
+        let (mut bytes, mut cells) = (Vec::new(), Vec::new());
+        crate::memory::reserve_exact(&mut bytes, self.format.usable)?;
+        self.node().cells().copy(kept, &mut bytes, &mut cells, &mut Vec::new())?;
+        self.reset_body()?;
+        let arriving =
+            [(moves.source, moves.before), (&*bytes, &*cells), (moves.source, moves.behind)];
+        let count: usize = arriving.iter().map(|(_, cells)| cells.len()).sum();
+        let floor = self.info.pointer_position(count);
+        let (mut index, mut content) = (0, self.format.usable);
+        for (source, cells) in arriving {
+            let pointer = self.info.pointer_position(index);
+            content = lay_down(self.bytes, pointer, floor, content, source, cells)?;
+            index += cells.len();
         }
-        Ok(placed)
+        self.set_content(content)?;
+        self.info.free = (content - floor) as u32;
+        self.set_count(count)
     }
 
     /// Replaces the cells `old` of the body by `new`, one after the other; no cell may be parked
@@ -393,8 +423,7 @@ impl NodeMut<'_> {
                 body -= 1;
             }
         }
-        self.node().cell(body)?;
-        let at = self.node().cell_position(body)?;
+        let at = self.node().content_position(body)?;
         put_u32(self.bytes, at, child.get())
     }
 
@@ -460,8 +489,6 @@ impl NodeInfo {
     }
 }
 
-/// Copies `cell` to `at`, padded with zeros to the smallest size that a cell may have.
-#[inline]
 /// Copies cells, each a part of `source`, to a page, one ahead of the other and the first one right
 /// ahead of `content`, but none below `floor`, and writes their pointers from `pointer` on. Returns
 /// where the last one begins.
@@ -476,7 +503,8 @@ fn lay_down(
     source: &[u8],
     cells: &[Span],
 ) -> Result<usize> {
-    const FULL: Error = Error::Internal("cells do not fit on the page");
+    // Cells of a damaged page may overlap, and then take more room than the page says.
+    const FULL: Error = Error::corrupt("cells do not fit on the page");
     let (front, body) = bytes.split_at_mut_checked(floor).ok_or(FULL)?;
     let (slots, _) = slice_mut(front, pointer, 2 * cells.len())?.as_chunks_mut();
     // The run that is being gathered: where it is in the source, and, at `content`, on the page.
@@ -501,6 +529,14 @@ fn lay_down(
     Ok(content)
 }
 
+/// The cell at a place in `source`.
+#[inline]
+fn cell_in(source: &[u8], place: Span) -> &[u8] {
+    source.get(place.range()).unwrap_or_default()
+}
+
+/// Copies `cell` to `at`, padded with zeros to the smallest size that a cell may have.
+#[inline]
 fn write_cell(bytes: &mut [u8], at: usize, cell: &[u8]) -> Result<()> {
     slice_mut(bytes, at, cell.len())?.copy_from_slice(cell);
     if cell.len() < SIZE_MIN {

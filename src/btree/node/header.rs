@@ -18,6 +18,8 @@ impl NodeKind {
     pub(crate) const INTEGER_LEAF: NodeKind = NodeKind(0x09);
     /// Leaf of an index.
     pub(crate) const INDEX_LEAF: NodeKind = NodeKind(0x0a);
+    /// Interior page of a table: integer keys only.
+    pub(crate) const TABLE_INTERIOR: NodeKind = NodeKind(0x05);
     /// Interior page of an index: byte-string keys without data.
     pub(crate) const INDEX_INTERIOR: NodeKind = NodeKind(0x02);
 
@@ -29,7 +31,7 @@ impl NodeKind {
 
     /// The stored byte.
     #[inline]
-    pub(crate) fn byte(self) -> u8 {
+    pub(crate) const fn byte(self) -> u8 {
         self.0
     }
 

@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use super::edit::Moves;
 use super::{Node, NodeInfo, NodeMut, cell};
 use crate::error::Result;
 
@@ -124,14 +125,6 @@ impl NodeInfo {
         }
     }
 
-    /// These cells were taken out (H1).
-    #[inline]
-    pub(super) fn remove_heads(&mut self, cells: Range<usize>) {
-        if cells.end <= self.heads.len() {
-            self.heads.drain(cells);
-        }
-    }
-
     /// Whether there are heads.
     #[inline]
     pub(super) fn has_heads(&self) -> bool {
@@ -140,20 +133,25 @@ impl NodeInfo {
 }
 
 impl NodeMut<'_> {
-    /// The cells `new` were put among the others (H1). Without memory there are no heads.
-    pub(super) fn add_heads(&mut self, new: Range<usize>) {
+    /// The heads after an exchange of cells (H1). Without memory there are none.
+    pub(super) fn exchange_heads(&mut self, kept: Range<usize>, moves: &Moves<'_>) {
         let mut heads = self.info.take_heads();
-        let old = heads.len();
-        if new.start > old || heads.try_reserve(new.len()).is_err() {
+        let (start, end) = (moves.before.len(), moves.before.len() + kept.len());
+        let (old, new) = (heads.len(), end + moves.behind.len());
+        if kept.end > old || heads.try_reserve(new.saturating_sub(old)).is_err() {
             return self.info.drop_heads();
         }
-        heads.resize(old + new.len(), 0);
-        heads.copy_within(new.start..old, new.end);
-        let places = heads.get_mut(new.clone()).unwrap_or_default();
-        for (index, place) in new.zip(places) {
-            match self.node().head(index) {
-                Ok(head) => *place = head,
-                Err(_) => return self.info.drop_heads(),
+        heads.resize(old.max(new), 0);
+        heads.copy_within(kept, start);
+        heads.truncate(new);
+        let mut arriving = moves.before.iter().chain(moves.behind);
+        let (before, rest) = heads.split_at_mut(start);
+        let behind = rest.get_mut(end - start..).unwrap_or_default();
+        for (place, cell) in before.iter_mut().chain(behind).zip(&mut arriving) {
+            let cell = moves.source.get(cell.range()).unwrap_or_default();
+            match self.node().head_of_cell(cell) {
+                Some(head) => *place = head,
+                None => return self.info.drop_heads(),
             }
         }
         self.info.heads = heads;
@@ -192,14 +190,6 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The head of cell `index`.
-    fn head(&self, index: usize) -> Result<u64> {
-        match self.kind().has_integer_keys() {
-            true => self.integer_key(index).map(head_of_integer),
-            false => self.key_start(index).map(head_of_bytes),
-        }
-    }
-
     /// The key of cell `index` of a byte-string tree, or the part of it that is on the page.
     #[inline]
     fn key_start(&self, index: usize) -> Result<&'a [u8]> {
@@ -214,6 +204,9 @@ impl<'a> Node<'a> {
     pub(super) fn head_of_cell(&self, bytes: &[u8]) -> Option<u64> {
         if self.kind().has_integer_keys() {
             return cell::integer_key(bytes, self.info.layout).ok().map(head_of_integer);
+        }
+        if let Some(extent) = cell::quick_extent(bytes, self.info.layout, self.format) {
+            return bytes.get(extent.header..extent.end()).map(head_of_bytes);
         }
         let cell = cell::decode(bytes, self.info.layout, self.format).ok()?;
         Some(head_of_bytes(cell.local_key()))

@@ -48,7 +48,8 @@ mod space;
 mod tests;
 
 pub(crate) use cell::{Cell, Front, QuickEntry, SIZE_MIN};
-pub(crate) use cells::{Body, Cells};
+pub(crate) use cells::Cells;
+pub(crate) use edit::Moves;
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
@@ -276,6 +277,12 @@ impl<'a> Node<'a> {
         self.info.parked.len()
     }
 
+    /// Number of parked cells among the cells `range`, in which they count.
+    #[inline]
+    pub(crate) fn parked_among(&self, range: std::ops::Range<usize>) -> usize {
+        self.info.parked.iter().filter(|parked| range.contains(&parked.index)).count()
+    }
+
     /// Whether the only parked cell stands behind all others.
     pub(crate) fn is_parked_last_only(&self) -> bool {
         matches!(self.info.parked.as_slice(), [only] if only.index == self.cell_count())
@@ -366,57 +373,20 @@ impl<'a> Node<'a> {
         Ok(cell)
     }
 
-    /// Lists the cells of the body, whose places become positions in a buffer when `base` is added.
-    fn list_cells(&self, base: usize, cells: &mut Vec<Span>) -> Result<()> {
-        let page = self.bytes.get(..self.format.usable).unwrap_or_default();
-        // Written out so that each loop is compiled for the fields that its cells have.
+    /// The longest payload of a cell of the usual sort on a page of this kind.
+    #[inline]
+    fn quick_max(&self) -> usize {
         match self.info.kind {
-            NodeKind::TABLE_LEAF => {
-                let max = self.format.max_leaf;
-                self.list_sizes(base, cells, |at| cell::quick_size::<true>(page, at, max))
-            }
-            NodeKind::INDEX_LEAF => {
-                let max = self.format.max_local;
-                self.list_sizes(base, cells, |at| cell::quick_size::<false>(page, at, max))
-            }
-            _ => self.list_sizes(base, cells, |_| None),
+            NodeKind::TABLE_LEAF => self.format.max_leaf,
+            _ => self.format.max_local,
         }
-    }
-
-    /// The same, with a way to size up most cells.
-    #[inline(always)]
-    fn list_sizes(
-        &self,
-        base: usize,
-        cells: &mut Vec<Span>,
-        quick_size: impl Fn(usize) -> Option<usize>,
-    ) -> Result<()> {
-        let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
-        let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
-        let (content, layout) = (self.info.content as usize, self.info.layout);
-        let first = cells.len();
-        cells.resize(first + pointers.len(), Span { start: 0, size: 0 });
-        let spans = cells.get_mut(first..).unwrap_or_default();
-        for (pointer, span) in pointers.iter().zip(spans) {
-            let at = usize::from(u16::from_be_bytes(*pointer));
-            let size = match quick_size(at) {
-                Some(size) if at >= content => size,
-                _ => self.size_slowly(at, layout)?,
-            };
-            *span = Span { start: base.wrapping_add(at) as u32, size: size as u32 };
-        }
-        Ok(())
     }
 
     /// The bytes that the cell at `at` takes on the page.
     #[inline]
     fn size_at(&self, at: usize, layout: Layout) -> Result<usize> {
         let page = self.bytes.get(..self.format.usable).unwrap_or_default();
-        let quick_size = match self.info.kind {
-            NodeKind::TABLE_LEAF => cell::quick_size::<true>(page, at, self.format.max_leaf),
-            NodeKind::INDEX_LEAF => cell::quick_size::<false>(page, at, self.format.max_local),
-            _ => None,
-        };
+        let quick_size = cell::quick_size_on(self.info.kind, page, at, self.quick_max());
         match quick_size {
             Some(size) if at >= self.info.content as usize => Ok(size),
             _ => self.size_slowly(at, layout),
@@ -480,7 +450,11 @@ impl<'a> Node<'a> {
         let base = bytes.len().wrapping_sub(content);
         bytes.extend_from_slice(body);
         let first = cells.len();
-        self.list_cells(base, cells)?;
+        for index in 0..self.cell_count() {
+            let place = self.cells().place(index)?;
+            let (start, size) = (base.wrapping_add(place.start) as u32, place.len() as u32);
+            cells.push(Span { start, size });
+        }
         for parked in &self.info.parked {
             crate::memory::reserve(bytes, parked.bytes.len())?;
             let span = Span { start: bytes.len() as u32, size: parked.bytes.len() as u32 };

@@ -113,23 +113,24 @@ impl NodeMut<'_> {
     /// Takes `size` bytes out of the free space, leaving two for a cell pointer, and returns where
     /// they begin. The caller keeps count (N3) and has made sure that there are `size + 2`.
     pub(super) fn allocate(&mut self, size: usize) -> Result<usize> {
-        if let Some(at) = self.find_room(size, 2)? {
+        if let Some(at) = self.find_room(size, self.info.pointers_end() + 2)? {
             return Ok(at);
         }
         self.defragment()?;
-        let room = self.find_room(size, 2)?;
+        let room = self.find_room(size, self.info.pointers_end() + 2)?;
         room.ok_or(Error::corrupt("free bytes are miscounted"))
     }
 
-    /// The same, leaving `pointers` bytes for cell pointers; `None` if there is no such room in one
-    /// piece.
-    pub(super) fn find_room(&mut self, size: usize, pointers: usize) -> Result<Option<usize>> {
-        let pointers_end = self.info.pointers_end() + pointers;
-        let content = content_start(self.bytes, self.info.header())?;
+    /// The same behind `pointers_end`, where the cell pointers are going to end; `None` if there is
+    /// no such room in one piece.
+    pub(super) fn find_room(&mut self, size: usize, pointers_end: usize) -> Result<Option<usize>> {
+        let content = self.info.content as usize;
         if content < pointers_end {
             return Ok(None);
         }
-        if let Some(at) = self.take_block(size)? {
+        if u16_at(self.bytes, self.info.header() + field::FIRST_FREE)? != 0
+            && let Some(at) = self.take_block(size)?
+        {
             return Ok(Some(at));
         }
         if content - pointers_end < size {

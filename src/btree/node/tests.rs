@@ -163,37 +163,45 @@ fn table_leaf(key: i64, data: usize, format: &PageFormat) -> Vec<u8> {
     cell
 }
 
-/// Runs of cells are put anywhere and taken away anywhere.
+/// Cells of all sizes are exchanged for others at both ends, of a page that has no room to spare
+/// and many small pieces of it.
 #[test]
 fn many_cells_come_and_go_at_once() {
     let mut random = Random(7);
     let mut sheet = Sheet::new(1024, 0, page(2), 0x0d);
-    let mut keys: Vec<i64> = Vec::new();
+    let mut keys: Vec<i64> = vec![1];
+    let first = table_leaf(1, 20, &sheet.format);
+    sheet.edit().insert(0, &first).unwrap();
     for round in 0..3000 {
         if round % 50 == 0 {
             sheet.make_heads();
         }
-        let start = random.below(keys.len() + 1);
-        if random.below(2) == 0 {
-            let end = start + random.below(keys.len() - start + 1);
-            sheet.edit().remove_all(start..end).unwrap();
-            keys.drain(start..end);
-        } else {
-            let (mut source, mut cells, mut new) = (Vec::new(), Vec::new(), Vec::new());
-            let mut room = sheet.node().free_bytes().unwrap();
-            for _ in 0..random.below(50) {
-                let key = random.below(100_000) as i64;
-                let cell = table_leaf(key, random.below(40), &sheet.format);
-                let Some(left) = room.checked_sub(cell.len() + 2) else { break };
-                room = left;
-                cells.push(Span { start: source.len() as u32, size: cell.len() as u32 });
-                source.extend(cell);
-                new.push(key);
-            }
-            sheet.edit().insert_all(start, &source, &cells).unwrap();
-            keys.splice(start..start, new);
-            assert_eq!(sheet.space().0, room);
+        let start = random.below(keys.len());
+        let end = start + 1 + random.below(keys.len() - start);
+        let (mut bytes, mut copies, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+        for range in [0..start, end..keys.len()] {
+            sheet.node().cells().copy(range, &mut bytes, &mut copies, &mut leaving).unwrap();
         }
+        let (mut source, mut cells, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        let mut room = sheet.node().free_bytes().unwrap();
+        room += leaving.iter().map(|cell| cell.size as usize + 2).sum::<usize>();
+        for _ in 0..random.below(50) {
+            let key = random.below(100_000) as i64;
+            // Often one of the sizes that leave.
+            let cell = table_leaf(key, random.below(6) * random.below(6), &sheet.format);
+            let Some(left) = room.checked_sub(cell.len() + 2) else { break };
+            room = left;
+            cells.push(Span { start: source.len() as u32, size: cell.len() as u32 });
+            source.extend(cell);
+            new.push(key);
+        }
+        let (before, behind) = cells.split_at(random.below(cells.len() + 1));
+        let (leaving, source, settled) = (&*leaving, &*source, &mut Vec::new());
+        let mut moves = Moves { leaving, source, before, behind, settled };
+        sheet.edit().exchange(start..end, &mut moves).unwrap();
+        let (before, behind) = new.split_at(before.len());
+        keys = [before, &keys[start..end], behind].concat();
+        assert_eq!(sheet.space().0, room);
         sheet.check();
         let found = (0..keys.len()).map(|index| sheet.node().integer_key(index).unwrap());
         assert!(found.eq(keys.iter().copied()));
@@ -203,8 +211,12 @@ fn many_cells_come_and_go_at_once() {
     }
     // What does not fit is damage, and so is what is not there.
     let cells = [Span { start: 0, size: 1000 }; 2];
-    assert!(sheet.edit().insert_all(0, &[9; 1000], &cells).is_err());
-    sheet.edit().drop_parked();
+    let (leaving, source, settled) = (&[][..], &[9; 1000][..], &mut Vec::new());
+    let mut moves = Moves { leaving, source, before: &cells, behind: &[], settled };
+    assert!(sheet.edit().exchange(0..keys.len(), &mut moves).is_err());
+    moves.before = &[];
+    assert!(sheet.edit().exchange(0..1000, &mut moves).is_err());
+    assert!(sheet.edit().exchange(1..1, &mut moves).is_err());
     assert!(sheet.edit().remove_all(0..1000).is_err());
 }
 
@@ -420,7 +432,7 @@ fn rebuilding_packs_the_first_cell_last() {
         let (source, spans) = buffer_of(&[vec![1; 600], vec![1; 600]], false);
         assert!(matches!(
             sheet.edit().rebuild(number, kind, &source, &spans),
-            Err(Error::Internal(_))
+            Err(Error::Corrupt { .. })
         ));
     }
 }
