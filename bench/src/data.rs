@@ -100,6 +100,22 @@ fn split_mix(state: u64) -> u64 {
     z ^ z >> 31
 }
 
+/// A value, or a part of one that a store does not keep in one piece.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'v> {
+    pub bytes: &'v [u8],
+    /// Whether the value ends here.
+    pub is_last: bool,
+}
+
+impl<'v> Piece<'v> {
+    /// All of a value.
+    #[inline(always)]
+    pub fn whole(bytes: &'v [u8]) -> Piece<'v> {
+        Piece { bytes, is_last: true }
+    }
+}
+
 /// The sum of all 64-bit words, a shorter last one filled up with zeros: what the harness does to
 /// read a value.
 #[inline]
@@ -109,6 +125,48 @@ pub fn sum_words(bytes: &[u8]) -> u64 {
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     sum.wrapping_add(u64::from_le_bytes(last))
+}
+
+/// The sum of the words of one value after the other, each read in pieces.
+#[derive(Debug, Default)]
+pub struct WordSum {
+    /// So far, without what is carried.
+    pub sum: u64,
+    /// The bytes of a word that the next piece completes, and how many they are.
+    carried: ([u8; 8], usize),
+}
+
+impl WordSum {
+    /// Adds a value, or the next piece of one.
+    #[inline(always)]
+    pub fn add(&mut self, piece: Piece<'_>) {
+        if piece.is_last && self.carried.1 == 0 {
+            self.sum = self.sum.wrapping_add(sum_words(piece.bytes));
+        } else {
+            self.add_part(piece);
+        }
+    }
+
+    fn add_part(&mut self, piece: Piece<'_>) {
+        let (word, carried) = &mut self.carried;
+        let (front, rest) = piece.bytes.split_at(piece.bytes.len().min((8 - *carried) % 8));
+        word[*carried..*carried + front.len()].copy_from_slice(front);
+        *carried += front.len();
+        if *carried == 8 {
+            self.sum = self.sum.wrapping_add(u64::from_le_bytes(std::mem::take(word)));
+            *carried = 0;
+        }
+        let whole = rest.len() - rest.len() % 8;
+        self.sum = self.sum.wrapping_add(sum_words(&rest[..whole]));
+        if whole < rest.len() {
+            *carried = rest.len() - whole;
+            word[..*carried].copy_from_slice(&rest[whole..]);
+        }
+        if piece.is_last {
+            self.sum = self.sum.wrapping_add(u64::from_le_bytes(*word));
+            self.carried = Default::default();
+        }
+    }
 }
 
 /// Builds the records of [`KeyKind::Key`]: header, key, value, as SQLite encodes a row of two
@@ -200,6 +258,23 @@ mod tests {
             let mut other = bytes.clone();
             other[index] ^= 0x40;
             assert_ne!(sum_words(&bytes), sum_words(&other), "byte {index}");
+        }
+    }
+
+    #[test]
+    fn pieces_sum_up_to_the_whole() {
+        let bytes: Vec<u8> = (1..=41).collect();
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let mut sum = WordSum::default();
+                for _ in 0..2 {
+                    let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                    for (index, bytes) in pieces.into_iter().enumerate() {
+                        sum.add(Piece { bytes, is_last: index == 2 });
+                    }
+                }
+                assert_eq!(sum.sum, sum_words(&bytes).wrapping_mul(2), "{first} {second}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::data::{Entry, sum_words};
+use crate::data::{Entry, Piece, WordSum};
 use crate::store::{Failure, Result, Settings, Store};
 use crate::workloads::{CommitRow, Plan, Sample, Workload};
 
@@ -191,8 +191,8 @@ impl<S: Store> Lane<S> {
         let count = plan.get_order.len().min(most);
         let entry = |index: usize| plan.data.entry(index, 0);
         let sample = plan.time(workload, || {
-            let mut sum = 0u64;
-            let read = |value: &[u8]| sum = sum.wrapping_add(sum_words(value));
+            let mut sum = WordSum::default();
+            let read = |value: Piece<'_>| sum.add(value);
             store.begin_read()?;
             let found = if workload == Workload::SequentialGet {
                 store.get_each((0..count).map(entry), read)?
@@ -201,7 +201,7 @@ impl<S: Store> Lane<S> {
                 store.get_each(order.map(|&index| entry(index as usize)), read)?
             };
             store.commit()?;
-            Ok((found as usize, sum))
+            Ok((found as usize, sum.sum))
         })?;
         match count as u64 - sample.operations {
             0 => Ok(sample),
@@ -212,10 +212,11 @@ impl<S: Store> Lane<S> {
     fn scan(&mut self, workload: Workload, plan: &Plan) -> Result<Sample> {
         let store = self.opened(workload, plan)?;
         plan.time(workload, || {
-            let (mut sum, mut entries) = (0u64, 0);
-            let read = |key: u64, value: &[u8]| {
-                sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-                entries += 1;
+            let (mut sum, mut keys, mut entries) = (WordSum::default(), 0u64, 0);
+            let read = |key: u64, value: Piece<'_>| {
+                keys = keys.wrapping_add(key);
+                sum.add(value);
+                entries += usize::from(value.is_last);
             };
             store.begin_read()?;
             match workload {
@@ -223,7 +224,7 @@ impl<S: Store> Lane<S> {
                 _ => store.scan(read)?,
             }
             store.commit()?;
-            Ok((entries, sum))
+            Ok((entries, keys.wrapping_add(sum.sum)))
         })
     }
 
@@ -248,17 +249,18 @@ impl<S: Store> Lane<S> {
     fn ranges(&mut self, plan: &Plan) -> Result<Sample> {
         let store = self.hot(plan)?;
         plan.time(Workload::Range, || {
-            let mut sum = 0u64;
+            let (mut sum, mut keys) = (WordSum::default(), 0u64);
             let starts = &plan.get_order[..plan.get_order.len().div_ceil(5)];
             store.begin_read()?;
             for &index in starts {
                 let entry = plan.data.entry(index as usize, 0);
                 store.range(&entry, RANGE_LENGTH, |key, value| {
-                    sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
+                    keys = keys.wrapping_add(key);
+                    sum.add(value);
                 })?;
             }
             store.commit()?;
-            Ok((starts.len(), sum))
+            Ok((starts.len(), keys.wrapping_add(sum.sum)))
         })
     }
 
@@ -389,9 +391,9 @@ impl<S: Store> Contender for Lane<S> {
         let step = survivors.len().div_ceil(COMPARED).max(1);
         for &index in survivors.iter().step_by(step) {
             let entry = plan.data.entry(index as usize, generation);
-            let mut is_equal = false;
-            store.get(&entry, |value| is_equal = value == entry.value)?;
-            if !is_equal {
+            let mut value = Vec::new();
+            store.get(&entry, |piece| value.extend_from_slice(piece.bytes))?;
+            if value != entry.value {
                 return Err(Failure(format!("entry {index} has another value")));
             }
         }
@@ -427,24 +429,25 @@ fn read_through<S: Store>(store: &mut S) -> Result<()> {
 
 /// The sum of all keys and values, and their number.
 fn sum_of<S: Store>(store: &mut S) -> Result<(u64, usize)> {
-    let (mut sum, mut entries) = (0u64, 0);
+    let (mut sum, mut keys, mut entries) = (WordSum::default(), 0u64, 0);
     store.begin_read()?;
     store.scan(|key, value| {
-        sum = sum.wrapping_add(key).wrapping_add(sum_words(value));
-        entries += 1;
+        keys = keys.wrapping_add(key);
+        sum.add(value);
+        entries += usize::from(value.is_last);
     })?;
     store.commit()?;
-    Ok((sum, entries))
+    Ok((keys.wrapping_add(sum.sum), entries))
 }
 
 /// A transaction that gets one entry; the sum of its value.
 #[inline]
 fn get_alone<S: Store>(store: &mut S, plan: &Plan, index: u32) -> Result<u64> {
-    let mut sum = 0;
+    let mut sum = WordSum::default();
     store.begin_read()?;
-    let found = store.get(&plan.data.entry(index as usize, 0), |value| sum = sum_words(value))?;
+    let found = store.get(&plan.data.entry(index as usize, 0), |value| sum.add(value))?;
     store.commit()?;
-    if found { Ok(sum) } else { Err(Failure(format!("entry {index} was not found"))) }
+    if found { Ok(sum.sum) } else { Err(Failure(format!("entry {index} was not found"))) }
 }
 
 /// The value below which this part of the rising times is.

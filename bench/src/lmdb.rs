@@ -10,7 +10,7 @@ use heed::{
     WithTls,
 };
 
-use crate::data::{Entry, sum_words};
+use crate::data::{Entry, Piece, sum_words};
 use crate::lent::Lent;
 use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
 
@@ -167,27 +167,27 @@ impl Store for Lmdb {
     }
 
     #[inline]
-    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
+    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(Piece<'_>)) -> Result<bool> {
         let txn = self.reader()?;
         let value = with_key(self.kind, entry, |key| self.tree.get(txn, key))?;
         if let Some(value) = value {
-            read(value);
+            read(Piece::whole(value));
         }
         Ok(value.is_some())
     }
 
-    fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         for entry in self.tree.iter(self.reader()?)? {
             let (key, value) = entry?;
-            each(number(self.kind, key), value);
+            each(number(self.kind, key), Piece::whole(value));
         }
         Ok(())
     }
 
-    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan_back(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         for entry in self.tree.rev_iter(self.reader()?)? {
             let (key, value) = entry?;
-            each(number(self.kind, key), value);
+            each(number(self.kind, key), Piece::whole(value));
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Store for Lmdb {
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        mut each: impl FnMut(u64, &[u8]),
+        mut each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let txn = self.reader()?;
         let entries = with_key(self.kind, start, |key| {
@@ -205,7 +205,7 @@ impl Store for Lmdb {
         })?;
         for entry in entries.take(count) {
             let (key, value) = entry?;
-            each(number(self.kind, key), value);
+            each(number(self.kind, key), Piece::whole(value));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use crate::data::{Entry, KEY_SIZE, sum_words};
+use crate::data::{Entry, KEY_SIZE, Piece, sum_words};
 use crate::lent::Lent;
 use crate::store::{Durability, Failure, Result, Settings, Store};
 
@@ -157,29 +157,29 @@ impl<K: RedbKey> Store for Redb<K> {
     }
 
     #[inline]
-    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
+    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(Piece<'_>)) -> Result<bool> {
         let Transaction::Read(table) = &self.transaction else { return Err(no_transaction()) };
         let value = table.get(K::of(entry)).map_err(failed)?;
         if let Some(value) = &value {
-            read(value.value());
+            read(Piece::whole(value.value()));
         }
         Ok(value.is_some())
     }
 
-    fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let Transaction::Read(table) = &self.transaction else { return Err(no_transaction()) };
         for entry in table.iter().map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
-            each(K::number(key.value()), value.value());
+            each(K::number(key.value()), Piece::whole(value.value()));
         }
         Ok(())
     }
 
-    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan_back(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let Transaction::Read(table) = &self.transaction else { return Err(no_transaction()) };
         for entry in table.iter().map_err(failed)?.rev() {
             let (key, value) = entry.map_err(failed)?;
-            each(K::number(key.value()), value.value());
+            each(K::number(key.value()), Piece::whole(value.value()));
         }
         Ok(())
     }
@@ -188,13 +188,13 @@ impl<K: RedbKey> Store for Redb<K> {
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        mut each: impl FnMut(u64, &[u8]),
+        mut each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let Transaction::Read(table) = &self.transaction else { return Err(no_transaction()) };
         let range = (Bound::Included(K::of(start)), Bound::Unbounded);
         for entry in table.range::<K::SelfType<'_>>(range).map_err(failed)?.take(count) {
             let (key, value) = entry.map_err(failed)?;
-            each(K::number(key.value()), value.value());
+            each(K::number(key.value()), Piece::whole(value.value()));
         }
         Ok(())
     }

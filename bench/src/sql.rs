@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Statement, ToSql};
 
-use crate::data::{Entry, sum_words};
+use crate::data::{Entry, Piece, sum_words};
 use crate::lent::Lent;
 use crate::store::{Durability, Failure, KeyKind, Result, Settings, Store};
 
@@ -72,11 +72,11 @@ impl Sql {
         &mut self,
         which: usize,
         parameters: &[&dyn ToSql],
-        mut each: impl FnMut(u64, &[u8]),
+        mut each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let mut rows = self.statement(which)?.query(parameters)?;
         while let Some(row) = rows.next()? {
-            each(number(row.get_ref(0)?)?, blob(row.get_ref(1)?)?);
+            each(number(row.get_ref(0)?)?, Piece::whole(blob(row.get_ref(1)?)?));
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Store for Sql {
     }
 
     #[inline]
-    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
+    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(Piece<'_>)) -> Result<bool> {
         let kind = self.kind;
         let statement = self.statement(GET)?;
         let mut rows = match kind {
@@ -163,15 +163,15 @@ impl Store for Sql {
             KeyKind::Key => statement.query((&entry.key[..],))?,
         };
         let Some(row) = rows.next()? else { return Ok(false) };
-        read(blob(row.get_ref(0)?)?);
+        read(Piece::whole(blob(row.get_ref(0)?)?));
         Ok(true)
     }
 
-    fn scan(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan(&mut self, each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         self.read_all(SCAN, &[], each)
     }
 
-    fn scan_back(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan_back(&mut self, each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         self.read_all(SCAN_BACK, &[], each)
     }
 
@@ -179,7 +179,7 @@ impl Store for Sql {
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        each: impl FnMut(u64, &[u8]),
+        each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let count = count as i64;
         match self.kind {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-use crate::data::{Entry, RecordBuffer, split_record, sum_words};
+use crate::data::{Entry, Piece, RecordBuffer, split_record, sum_words};
 use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 #[repr(C)]
@@ -177,16 +177,16 @@ impl SqliteBtree {
 
     /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
     #[inline]
-    fn visit(&mut self, each: &mut impl FnMut(u64, &[u8])) -> Result<()> {
+    fn visit(&mut self, each: &mut impl FnMut(u64, Piece<'_>)) -> Result<()> {
         match self.kind {
             KeyKind::Int => {
                 // SAFETY: the cursor is on an entry.
                 let key = unsafe { bench_integer_key(self.cursor) } as u64;
-                each(key, self.payload()?);
+                each(key, Piece::whole(self.payload()?));
             }
             KeyKind::Key => {
                 let (key, value) = split_record(self.payload()?);
-                each(sum_words(key), value);
+                each(sum_words(key), Piece::whole(value));
             }
         }
         Ok(())
@@ -289,20 +289,20 @@ impl Store for SqliteBtree {
     }
 
     #[inline]
-    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(&[u8])) -> Result<bool> {
+    fn get(&mut self, entry: &Entry<'_>, mut read: impl FnMut(Piece<'_>)) -> Result<bool> {
         if !self.seek(entry)? {
             return Ok(false);
         }
         let kind = self.kind;
         let payload = self.payload()?;
         match kind {
-            KeyKind::Int => read(payload),
-            KeyKind::Key => read(split_record(payload).1),
+            KeyKind::Int => read(Piece::whole(payload)),
+            KeyKind::Key => read(Piece::whole(split_record(payload).1)),
         }
         Ok(true)
     }
 
-    fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let mut empty = 0;
         // SAFETY: B1, in a transaction.
         done("first", unsafe { bench_first(self.cursor, &mut empty) })?;
@@ -314,7 +314,7 @@ impl Store for SqliteBtree {
         Ok(())
     }
 
-    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan_back(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let mut empty = 0;
         // SAFETY: B1, in a transaction.
         done("last", unsafe { bench_last(self.cursor, &mut empty) })?;
@@ -331,7 +331,7 @@ impl Store for SqliteBtree {
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        mut each: impl FnMut(u64, &[u8]),
+        mut each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let mut on_entry = self.seek(start)?;
         for _ in 0..count {

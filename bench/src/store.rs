@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::data::Entry;
+use crate::data::{Entry, Piece};
 
 /// What went wrong, in words.
 #[derive(Debug)]
@@ -140,14 +140,15 @@ pub trait Store: Sized {
     fn append(&mut self, entry: &Entry<'_>) -> Result<()> {
         self.put(entry)
     }
-    /// Hands the value of this entry's key to `read`; `false` if there is none.
-    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool>;
+    /// Hands the value of this entry's key to `read`, as a whole or in pieces; `false` if there is
+    /// none.
+    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(Piece<'_>)) -> Result<bool>;
     /// The same for many entries, one after the other; returns how many were found. A store that can
     /// hold on to a cursor over many calls does so.
     fn get_each<'e>(
         &mut self,
         entries: impl Iterator<Item = Entry<'e>>,
-        mut read: impl FnMut(&[u8]),
+        mut read: impl FnMut(Piece<'_>),
     ) -> Result<u64> {
         let mut found = 0;
         for entry in entries {
@@ -156,16 +157,16 @@ pub trait Store: Sized {
         Ok(found)
     }
     /// Hands every value to `each` in key order, with its key: for integers the key itself, else
-    /// the sum of the key's words.
-    fn scan(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;
+    /// the sum of the key's words. Where a value comes in pieces, all but the first come with 0.
+    fn scan(&mut self, each: impl FnMut(u64, Piece<'_>)) -> Result<()>;
     /// The same in reverse order.
-    fn scan_back(&mut self, each: impl FnMut(u64, &[u8])) -> Result<()>;
+    fn scan_back(&mut self, each: impl FnMut(u64, Piece<'_>)) -> Result<()>;
     /// Hands `count` entries from this one on to `each`.
     fn range(
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        each: impl FnMut(u64, &[u8]),
+        each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()>;
     /// Deletes this entry, which exists.
     fn delete(&mut self, entry: &Entry<'_>) -> Result<()>;

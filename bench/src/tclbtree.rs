@@ -1,6 +1,7 @@
 //! This engine through its public Rust interface.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tclbtree::format::{PageNumber, PageSize};
 use tclbtree::pager::{JournalMode, LockingMode, SafetyLevel};
 use tclbtree::{Btree, CursorId, Key, LockedCursor, Options, TransactionKind, UnixVfs};
 
-use crate::data::{Entry, KEY_SIZE, RecordBuffer, split_record, sum_words};
+use crate::data::{Entry, Piece, RecordBuffer, split_record, sum_words};
 use crate::store::{Durability, Failure, Journal, KeyKind, Result, Settings, Store};
 
 /// The tree is the first one made in the file, and without auto-vacuum it gets page 2.
@@ -20,7 +21,6 @@ pub struct Tclbtree {
     cursor: Option<CursorId>,
     kind: KeyKind,
     record: RecordBuffer,
-    overflow: Vec<u8>,
 }
 
 impl From<tclbtree::Error> for Failure {
@@ -63,42 +63,55 @@ impl Tclbtree {
     }
 }
 
-/// Hands key and data of a table row, or 0 and the record of an index entry, to `read`;
-/// overflow included, by way of `overflow`.
-#[inline(always)]
-fn entry<T>(
-    cursor: &mut LockedCursor<'_>,
-    kind: KeyKind,
-    overflow: &mut Vec<u8>,
-    read: impl FnOnce(i64, &[u8]) -> T,
-) -> Result<T> {
-    if let Some((key, payload)) = cursor.local_entry()? {
-        return Ok(read(key, payload));
-    }
-    let key = cursor.integer_key()?;
-    overflow.resize(cursor.payload_size()? as usize, 0);
-    match kind {
-        KeyKind::Int => cursor.read_data(0, overflow)?,
-        KeyKind::Key => cursor.read_key(0, overflow)?,
-    }
-    Ok(read(key, overflow))
-}
-
 /// Hands key and value of the entry to `each`, as [`Store::scan`] does.
 #[inline(always)]
 fn visit(
     cursor: &mut LockedCursor<'_>,
     kind: KeyKind,
-    overflow: &mut Vec<u8>,
-    each: &mut impl FnMut(u64, &[u8]),
+    each: &mut impl FnMut(u64, Piece<'_>),
 ) -> Result<()> {
-    entry(cursor, kind, overflow, |key, payload| match kind {
-        KeyKind::Int => each(key as u64, payload),
-        KeyKind::Key => {
+    match (cursor.local_entry()?, kind) {
+        (Some((key, payload)), KeyKind::Int) => each(key as u64, Piece::whole(payload)),
+        (Some((_, payload)), KeyKind::Key) => {
             let (key, value) = split_record(payload);
-            each(sum_words(key), value);
+            each(sum_words(key), Piece::whole(value));
         }
-    })
+        (None, KeyKind::Int) => {
+            let mut key = cursor.integer_key()? as u64;
+            visit_long(cursor, kind, None, |_, value| each(std::mem::take(&mut key), value))?;
+        }
+        (None, KeyKind::Key) => {
+            visit_long(cursor, kind, None, |key, value| each(sum_words(key), value))?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands the value of an entry that has overflow pages to `each`, in pieces where they lie, the
+/// first one with its key if that is a string, which is always on the leaf. `false` if that is not
+/// the one that is wanted; nothing is handed over then.
+fn visit_long(
+    cursor: &mut LockedCursor<'_>,
+    kind: KeyKind,
+    wanted: Option<&[u8]>,
+    mut each: impl FnMut(&[u8], Piece<'_>),
+) -> Result<bool> {
+    let mut left = cursor.payload_size()? as usize;
+    let mut is_first = true;
+    let is_other = cursor.visit_payload(|bytes| {
+        left -= bytes.len();
+        let (key, bytes) = match kind {
+            KeyKind::Key if is_first => split_record(bytes),
+            _ => (&[][..], bytes),
+        };
+        if is_first && wanted.is_some_and(|wanted| wanted != key) {
+            return ControlFlow::Break(());
+        }
+        is_first = false;
+        each(key, Piece { bytes, is_last: left == 0 });
+        ControlFlow::Continue(())
+    })?;
+    Ok(is_other.is_none())
 }
 
 /// Puts the cursor on the first record that is not smaller than the wanted one, the beginning of a
@@ -154,13 +167,8 @@ impl Store for Tclbtree {
         if settings.exclusive {
             btree.set_locking_mode(LockingMode::Exclusive);
         }
-        let mut store = Tclbtree {
-            btree,
-            cursor: None,
-            kind: settings.kind,
-            record: RecordBuffer::default(),
-            overflow: Vec::new(),
-        };
+        let mut store =
+            Tclbtree { btree, cursor: None, kind: settings.kind, record: RecordBuffer::default() };
         if is_new {
             store.create_tree()?;
         }
@@ -217,68 +225,61 @@ impl Store for Tclbtree {
         self.put(entry)
     }
 
-    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(&[u8])) -> Result<bool> {
+    fn get(&mut self, entry: &Entry<'_>, read: impl FnMut(Piece<'_>)) -> Result<bool> {
         Ok(self.get_each(std::iter::once(*entry), read)? == 1)
     }
 
     fn get_each<'e>(
         &mut self,
         entries: impl Iterator<Item = Entry<'e>>,
-        mut read: impl FnMut(&[u8]),
+        mut read: impl FnMut(Piece<'_>),
     ) -> Result<u64> {
         let id = self.cursor()?;
         let mut cursor = self.btree.lock_cursor(id)?;
-        let (kind, record, overflow) = (self.kind, &mut self.record, &mut self.overflow);
+        let (kind, record) = (self.kind, &mut self.record);
         let mut found = 0;
         for wanted in entries {
             if !seek(&mut cursor, kind, record, &wanted)? {
                 continue;
             }
-            if kind == KeyKind::Key && cursor.local_entry()?.is_none() {
-                // The key is always on the page: no value is read for one that is absent.
-                let prefix = record.prefix(&wanted);
-                let mut start = [0; 2 * KEY_SIZE];
-                let start = &mut start[..prefix.len()];
-                cursor.read_key(0, start)?;
-                if start != prefix {
-                    continue;
-                }
-            }
-            found += u64::from(entry(&mut cursor, kind, overflow, |_, payload| {
-                let (key, value) = match kind {
-                    KeyKind::Int => (None, payload),
-                    KeyKind::Key => {
-                        let (key, value) = split_record(payload);
-                        (Some(key), value)
+            let key = (kind == KeyKind::Key).then_some(&wanted.key[..]);
+            found += u64::from(match cursor.local_entry()? {
+                None => visit_long(&mut cursor, kind, key, |_, value| read(value))?,
+                Some((_, payload)) => {
+                    let (is_it, value) = match key {
+                        None => (true, payload),
+                        Some(wanted) => {
+                            let (key, value) = split_record(payload);
+                            (key == wanted, value)
+                        }
+                    };
+                    if is_it {
+                        read(Piece::whole(value));
                     }
-                };
-                let is_it = key.is_none_or(|key| key == wanted.key);
-                if is_it {
-                    read(value);
+                    is_it
                 }
-                is_it
-            })?);
+            });
         }
         Ok(found)
     }
 
-    fn scan(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let id = self.cursor()?;
         let mut cursor = self.btree.lock_cursor(id)?;
         let mut on_entry = cursor.first()?;
         while on_entry {
-            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            visit(&mut cursor, self.kind, &mut each)?;
             on_entry = cursor.next()?;
         }
         Ok(())
     }
 
-    fn scan_back(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn scan_back(&mut self, mut each: impl FnMut(u64, Piece<'_>)) -> Result<()> {
         let id = self.cursor()?;
         let mut cursor = self.btree.lock_cursor(id)?;
         let mut on_entry = cursor.last()?;
         while on_entry {
-            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            visit(&mut cursor, self.kind, &mut each)?;
             on_entry = cursor.previous()?;
         }
         Ok(())
@@ -288,7 +289,7 @@ impl Store for Tclbtree {
         &mut self,
         start: &Entry<'_>,
         count: usize,
-        mut each: impl FnMut(u64, &[u8]),
+        mut each: impl FnMut(u64, Piece<'_>),
     ) -> Result<()> {
         let id = self.cursor()?;
         let mut cursor = self.btree.lock_cursor(id)?;
@@ -297,7 +298,7 @@ impl Store for Tclbtree {
             if !on_entry {
                 break;
             }
-            visit(&mut cursor, self.kind, &mut self.overflow, &mut each)?;
+            visit(&mut cursor, self.kind, &mut each)?;
             on_entry = cursor.next()?;
         }
         Ok(())

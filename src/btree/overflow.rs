@@ -194,14 +194,27 @@ impl Store {
         let (mut number, mut left) = (first, length);
         while left > 0 {
             let page = self.chain_page(number)?;
-            let mark = self.pager.mark();
-            let page = self.pager.fetch(page)?;
-            let bytes = self.pager.bytes(page);
-            number = u32_at(bytes, 0)?;
             let here = left.min(self.format.overflow_capacity());
             left -= here;
-            let answer = visit(slice(bytes, PAYLOAD, here)?);
-            self.pager.release(mark);
+            let mut show = |bytes: &[u8]| -> Result<_> {
+                let next = u32_at(bytes, 0)?;
+                let piece = slice(bytes, PAYLOAD, here)?;
+                // All of it at once: a processor that notices by itself that lines are read one
+                // after the other begins anew on each page.
+                crate::memory::prefetch_all(piece);
+                Ok((next, visit(piece)))
+            };
+            let (next, answer) = match self.pager.peek(page)? {
+                Some(bytes) => show(bytes)?,
+                None => {
+                    let mark = self.pager.mark();
+                    let page = self.pager.fetch(page)?;
+                    let shown = show(self.pager.bytes(page));
+                    self.pager.release(mark);
+                    shown?
+                }
+            };
+            number = next;
             if let ControlFlow::Break(answer) = answer? {
                 return Ok(Some(answer));
             }

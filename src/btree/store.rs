@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{AutoVacuum, FileHeader, HEADER_SIZE, LockPage, PageNumber, PageSize};
-use crate::memory::{LINE, prefetch};
+use crate::memory::prefetch_all;
 use crate::pager::{PageMut, PageRef, Pager};
 
 use super::balance::Workspace;
@@ -201,7 +201,7 @@ impl Store {
     /// Asks for the memory of all of page `number`, if it is in the cache.
     pub(crate) fn prefetch_page(&self, number: u32) {
         if let Some(page) = PageNumber::new(number).and_then(|number| self.pager.cached(number)) {
-            self.pager.bytes(page).chunks(LINE).for_each(prefetch);
+            prefetch_all(self.pager.bytes(page));
         }
     }
 

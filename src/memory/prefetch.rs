@@ -19,3 +19,9 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = bytes;
 }
+
+/// The same for all of these bytes.
+#[inline]
+pub(crate) fn prefetch_all(bytes: &[u8]) {
+    bytes.chunks(LINE).for_each(prefetch);
+}

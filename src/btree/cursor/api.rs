@@ -1,6 +1,7 @@
 //! The cursor functions of a connection.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
@@ -339,6 +340,42 @@ impl Btree {
         self.with_cursor(cursor, |cursor, store| {
             cursor.read_part(store, Part::Data, offset as usize, out)
         })
+    }
+
+    /// Shows the whole payload of the entry, key and data, to `visit`: first the bytes on the node,
+    /// then those of one overflow page after the other, each where it lies. Nothing is copied, and
+    /// no page is read behind the one at which `visit` breaks off; what it breaks off with is
+    /// returned.
+    ///
+    /// ```
+    /// # fn main() -> tclbtree::Result<()> {
+    /// # use tclbtree::{Btree, Key, Options, TransactionKind};
+    /// # let vfs = std::sync::Arc::new(tclbtree::MemoryVfs::new());
+    /// # let mut btree = Btree::open(vfs, "doc.db", &Options::default())?;
+    /// # btree.begin(TransactionKind::Write)?;
+    /// # let root = btree.create_table(tclbtree::TABLE)?;
+    /// # let cursor = btree.open_cursor(root, true)?;
+    /// use std::ops::ControlFlow;
+    /// btree.insert(cursor, Key::Integer(1), &[7; 10_000], 0)?;
+    /// btree.seek(cursor, Key::Integer(1))?;
+    /// let (mut pieces, mut bytes) = (0, 0);
+    /// let ended = btree.visit_payload(cursor, |piece| {
+    ///     (pieces, bytes) = (pieces + 1, bytes + piece.len());
+    ///     if bytes < 5_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(pieces) }
+    /// })?;
+    /// assert!(ended.is_some() && bytes < 10_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Abort`](Error::Abort) on no entry; [`Corrupt`](Error::Corrupt) and errors of the pager.
+    pub fn visit_payload<T>(
+        &mut self,
+        cursor: CursorId,
+        visit: impl FnMut(&[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>> {
+        self.with_cursor(cursor, |cursor, store| cursor.visit_payload(store, visit))
     }
 
     /// The bytes of the key that are on the node itself, without overflow pages; empty in integer

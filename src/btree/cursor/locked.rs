@@ -8,6 +8,7 @@
 //! of it; `rows` says that there is a page, and that it is the leaf of a table.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use super::super::node::{NodeKind, QuickEntry};
 use super::super::store::Store;
@@ -15,6 +16,7 @@ use super::super::{Btree, Key};
 use super::payload::Part;
 use super::{Cursor, CursorId, Position};
 use crate::error::Result;
+use crate::memory::prefetch_all;
 use crate::pager::PageRef;
 
 /// How many entries ahead of a scan memory is asked for: it arrives in the time of three steps or
@@ -206,7 +208,8 @@ impl LockedCursor<'_> {
         }
     }
 
-    /// Asks for the first overflow page of the entry that a scan comes to next.
+    /// Asks for the memory of the entry that a scan comes to next, if it has overflow pages: what
+    /// is on the leaf, and the first of those pages.
     fn prefetch_overflow(&mut self) {
         let (page, index) = match (self.index.checked_add_signed(self.step), self.ahead) {
             _ if self.step == 0 => return,
@@ -221,6 +224,7 @@ impl LockedCursor<'_> {
             && let Ok(cell) = self.store.node(page).cell(index)
             && cell.overflow != 0
         {
+            prefetch_all(cell.local);
             self.store.prefetch_page(cell.overflow);
         }
     }
@@ -419,6 +423,17 @@ impl LockedCursor<'_> {
     /// As there.
     pub fn read_data(&mut self, offset: u32, out: &mut [u8]) -> Result<()> {
         self.read(|cursor, store| cursor.read_part(store, Part::Data, offset as usize, out))
+    }
+
+    /// As [`Btree::visit_payload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn visit_payload<T>(
+        &mut self,
+        visit: impl FnMut(&[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>> {
+        self.read(|cursor, store| cursor.visit_payload(store, visit))
     }
 
     /// Runs `read` on the cursor, its saved position found again.

@@ -1,5 +1,7 @@
 //! Key, data and size of the entry at the cursor.
 
+use std::ops::ControlFlow;
+
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
 
@@ -162,6 +164,26 @@ impl Cursor {
         let overflow = cell.overflow;
         let first = store.checked_number(overflow)?;
         store.read_overflow(first, skip, beyond)
+    }
+
+    /// Shows the whole payload to `visit`, piece by piece where it lies.
+    ///
+    /// # Errors
+    /// [`Error::Abort`] on no entry; [`Error::Corrupt`] and errors of the pager.
+    pub(super) fn visit_payload<T>(
+        &self,
+        store: &mut Store,
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>> {
+        let cell = self.cell(store)?;
+        let (overflow, beyond) = (cell.overflow, cell.payload as usize - cell.local.len());
+        match visit(cell.local) {
+            ControlFlow::Break(answer) => Ok(Some(answer)),
+            ControlFlow::Continue(()) if beyond == 0 => Ok(None),
+            ControlFlow::Continue(()) => {
+                store.visit_overflow(overflow, beyond, |piece| Ok(visit(piece)))
+            }
+        }
     }
 
     /// All bytes of `part`.

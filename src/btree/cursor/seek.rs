@@ -76,6 +76,7 @@ impl Cursor {
         if let Some(level) = self.path.last() {
             let node = store.node(level.page);
             node.prefetch_cell(level.index);
+            node.prefetch_long_cell(level.index);
             if found.is_ne() {
                 node.prefetch_cell(level.index + 1);
             }

@@ -33,7 +33,7 @@
 use crate::error::{Error, Result};
 use crate::format::bytes::{u8_at, u16_at, u32_at};
 use crate::format::{HEADER_SIZE, PageNumber};
-use crate::memory::{LINE, prefetch};
+use crate::memory::{LINE, prefetch, prefetch_all};
 use crate::pager::PageInfo;
 
 use super::store::PageFormat;
@@ -334,6 +334,19 @@ impl<'a> Node<'a> {
             prefetch(self.bytes.get(at..).unwrap_or_default());
             prefetch(self.bytes.get(at + LINE..).unwrap_or_default());
             prefetch(self.bytes.get(at + 2 * LINE..).unwrap_or_default());
+        }
+    }
+
+    /// The same for what is behind that, on a page of so few cells that they may well be long.
+    #[inline]
+    pub(crate) fn prefetch_long_cell(&self, index: usize) {
+        const FEW: usize = 16;
+        if self.cell_count() < FEW
+            && let Ok(at) = self.cell_position(index)
+        {
+            let size = self.format.usable / self.cell_count().max(1);
+            let rest = self.bytes.get(at + 3 * LINE..).unwrap_or_default();
+            prefetch_all(rest.get(..size).unwrap_or(rest));
         }
     }
 

@@ -43,6 +43,51 @@ fn what_was_written_is_read() {
     }
 }
 
+/// The pieces of a payload are the payload, with a page cache that has room for overflow pages and
+/// with one that has none; wherever it breaks off, no page behind is read.
+#[test]
+fn a_payload_is_shown_in_pieces() {
+    use super::super::{Key, TABLE};
+    for cache_size in [10, 2000] {
+        let mut db = database(512, AutoVacuum::None);
+        let root = db.create_table(TABLE).unwrap();
+        let cursor = db.open_cursor(root, true).unwrap();
+        let lengths = [0, 1, 400, 477, 478, 600, 984, 985, 986, 5000];
+        for (key, &length) in (1..).zip(&lengths) {
+            db.insert(cursor, Key::Integer(key), &content(length), 0).unwrap();
+        }
+        db.commit().unwrap();
+        db.set_cache_size(cache_size);
+        let mut cursor = db.lock_cursor(cursor).unwrap();
+        for (key, &length) in (1..).zip(&lengths) {
+            assert!(cursor.seek(Key::Integer(key)).unwrap().is_eq());
+            let expected = content(length);
+            let mut ends = vec![0];
+            let shown = cursor.visit_payload(|piece| {
+                let start = ends[ends.len() - 1];
+                ends.push(start + piece.len());
+                assert_eq!(piece, &expected[start..start + piece.len()]);
+                ControlFlow::<()>::Continue(())
+            });
+            assert_eq!((shown, ends[ends.len() - 1]), (Ok(None), length));
+            let beyond: Vec<usize> = ends[1..].windows(2).map(|ends| ends[1] - ends[0]).collect();
+            assert!(beyond.iter().rev().skip(1).all(|&piece| piece == 508), "{beyond:?}");
+            for stop in 1..ends.len() {
+                let mut pieces = 0;
+                let shown = cursor.visit_payload(|_| {
+                    pieces += 1;
+                    if pieces == stop {
+                        ControlFlow::Break(stop)
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                });
+                assert_eq!((shown, pieces), (Ok(Some(stop)), stop));
+            }
+        }
+    }
+}
+
 /// D424: with a pointer map a chain in a row is freed unread.
 #[test]
 fn the_next_page_is_guessed() {
