@@ -22,24 +22,33 @@ use crate::error::Result;
 /// balances of a page in random inserts there are hardly more than one or two searches.
 const CELLS_PER_SEARCH: usize = 8;
 
-/// Up to this many heads are not simply bisected: what a bisection loads next depends on what it
-/// loaded last, so it waits for memory once for each line that it touches. One head of every line
-/// is looked at first instead, which loads them all at once.
+/// Up to this many heads, one of every line is looked at first.
 const COUNTED_MAX: usize = 64;
 
-/// Heads on one line of memory.
+/// Heads on one line of memory, and parts that more heads are divided into.
 const LINE: usize = 8;
 
 /// The number of heads below `head`: the place of that among them.
+///
+/// They are not simply bisected: what a bisection loads next depends on what it loaded last, so it
+/// waits for memory at each of its steps. Looking at the last heads of several parts loads them all
+/// at once, and leaves one part to look into.
 #[inline]
 pub(crate) fn place_of(head: u64, heads: &[u64]) -> usize {
-    if heads.len() > COUNTED_MAX {
-        return heads.partition_point(|&other| other < head);
+    let (mut rest, mut place) = (heads, 0);
+    while rest.len() > COUNTED_MAX {
+        let size = rest.len() / LINE;
+        let parts = rest.chunks_exact(size).take(LINE - 1);
+        let smaller = size * parts.filter(|part| part.last().is_some_and(|&l| l < head)).count();
+        let last = smaller == size * (LINE - 1);
+        let end = if last { rest.len() } else { smaller + size };
+        place += smaller;
+        rest = rest.get(smaller..end).unwrap_or_default();
     }
-    let (lines, _) = heads.as_chunks::<LINE>();
+    let (lines, _) = rest.as_chunks::<LINE>();
     let smaller = lines.iter().filter(|[.., last]| *last < head).count() * LINE;
-    let line = heads.get(smaller..heads.len().min(smaller + LINE)).unwrap_or_default();
-    smaller + line.partition_point(|&other| other < head)
+    let line = rest.get(smaller..rest.len().min(smaller + LINE)).unwrap_or_default();
+    place + smaller + line.iter().filter(|&&other| other < head).count()
 }
 
 /// Stands for more searches than are counted: heads are not made any more.
