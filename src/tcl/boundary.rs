@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::command::{Call, Command, Reply};
+use super::command::{Call, Command, Outcome, Reply};
 use super::commands;
 use super::handle::{OpenBackup, Session};
 use super::interp::{Event, Interp};
@@ -52,8 +52,8 @@ pub(crate) unsafe extern "C" fn Tclbtree_Init(interp: *mut TclInterp) -> c_int {
     }
     // SAFETY: valid for this call, on its thread, and the stubs were found.
     let mut token = unsafe { Interp::from_raw(interp) };
-    let outcome = guarded(|| initialize(&mut token));
-    finish(&mut token, outcome.map(|()| Reply::from(())))
+    let outcome = caught(|| initialize(&mut token)).flatten();
+    finish(&mut token, &mut outcome.map(Reply::from))
 }
 
 fn initialize(interp: &mut Interp<'_>) -> Result<(), Failure> {
@@ -116,12 +116,15 @@ unsafe extern "C" fn run_command(
     // SAFETY: Tcl passes a valid interpreter and keeps it and the words alive during the call.
     let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
     let mut call = Call::new(token, &session, words);
-    let outcome = guarded(|| command.call(&mut call));
-    // If the result of the command is in place already, the event that is on its way will do.
-    if session.mailbox().has_letters() && !matches!(outcome, Err(Failure::Raised)) {
-        run_letters(&mut call.interp, &session);
-    }
-    finish(&mut call.interp, outcome)
+    guarded(&mut call, |call| {
+        let mut outcome = command.call(call);
+        command.review(call, &mut outcome);
+        // If the result of the command is in place already, the event that is on its way will do.
+        if session.mailbox().has_letters() && !matches!(outcome, Err(Failure::Raised)) {
+            run_letters(&mut call.interp, &session);
+        }
+        finish(&mut call.interp, &mut outcome)
+    })
 }
 
 /// Something has come to the mailbox of an interpreter of this thread; an event.
@@ -190,8 +193,11 @@ unsafe extern "C" fn run_backup(
     let (token, words) = unsafe { (Interp::from_raw(interp), Value::slice(words, count)) };
     let mut call = Call::new(token, &session, words);
     call.backup = Some(backup);
-    let outcome = guarded(|| commands::BACKUP.call(&mut call));
-    finish(&mut call.interp, outcome)
+    guarded(&mut call, |call| {
+        let mut outcome = commands::BACKUP.call(call);
+        commands::BACKUP.review(call, &mut outcome);
+        finish(&mut call.interp, &mut outcome)
+    })
 }
 
 /// The command of a backup was deleted.
@@ -250,28 +256,38 @@ fn register_exit_handlers() {
     });
 }
 
-/// Leaves the outcome in the interpreter.
+/// Leaves the outcome in the interpreter. Takes it where it stands: to move it takes as long as
+/// many a command.
 #[inline]
-fn finish(interp: &mut Interp<'_>, outcome: Result<Reply, Failure>) -> c_int {
+fn finish(interp: &mut Interp<'_>, outcome: &mut Outcome) -> c_int {
     match outcome {
         Ok(Reply(None)) => sys::TCL_OK,
         Ok(Reply(Some(value))) => {
-            interp.set_result(&value);
+            interp.set_result(value);
             sys::TCL_OK
         }
         Err(failure) => {
-            interp.report(failure);
+            interp.report(std::mem::replace(failure, Failure::Raised));
             sys::TCL_ERROR
         }
     }
 }
 
-/// Runs `body`; a panic in it becomes a failure.
-fn guarded<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(outcome) => outcome,
-        Err(payload) => Err(Failure::panicked(&message_of(payload))),
+/// Runs `body`, which leaves the outcome of the call in the interpreter; a panic in it becomes a
+/// failure. Only a number comes out of it: handing an outcome on takes longer than many a command.
+#[inline]
+fn guarded<'a>(call: &mut Call<'a>, body: impl FnOnce(&mut Call<'a>) -> c_int) -> c_int {
+    match caught(|| body(call)) {
+        Ok(code) => code,
+        Err(failure) => finish(&mut call.interp, &mut Err(failure)),
     }
+}
+
+/// Runs `body`; a panic in it becomes a failure.
+#[inline]
+fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
+    let panicked = |payload| Failure::panicked(&message_of(payload));
+    catch_unwind(AssertUnwindSafe(body)).map_err(panicked)
 }
 
 /// Runs `body` where nobody can be told of a panic but standard error, which has been.
@@ -295,8 +311,8 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_a_failure() {
-        for body in [|| panic!("boom"), || panic!("{}", "boom")] as [fn() -> _; 2] {
-            let (text, code) = guarded::<()>(body).unwrap_err().report().unwrap();
+        for body in [|| panic!("boom"), || panic!("{}", "boom")] as [fn(); 2] {
+            let (text, code) = caught(body).unwrap_err().report().unwrap();
             assert_eq!(text, "SQLITE_INTERNAL");
             assert_eq!(code[3], "internal error: boom");
         }

@@ -56,46 +56,54 @@ impl Command {
         self
     }
 
-    /// Runs the command, its number of words checked.
+    /// Runs the command, its number of words checked. [`Command::review`] completes the outcome.
+    #[inline]
     pub(super) fn call(&self, call: &mut Call<'_>) -> Outcome {
-        let outcome = if self.words.contains(&call.count()) {
-            self.run_patiently(call)
+        if self.words.contains(&call.count()) {
+            (self.run)(call)
         } else {
             Err(Failure::WrongArgumentCount)
-        };
-        match outcome {
-            Err(Failure::WrongArgumentCount) => Err(self.wrong_argument_count(call)),
-            outcome => outcome,
         }
     }
 
-    /// Runs the command; if it was refused because a file is locked, asks the busy handler of the
-    /// database whether to run it again.
+    /// Asks the busy handler of the database, if the command was refused because a file is locked,
+    /// whether to run it again; words the message about a wrong number of words.
     #[inline]
-    fn run_patiently(&self, call: &mut Call<'_>) -> Outcome {
-        let outcome = (self.run)(call);
-        if call.session.has_asked() { self.ask_and_repeat(call, outcome) } else { outcome }
+    pub(super) fn review(&self, call: &mut Call<'_>, outcome: &mut Outcome) {
+        if call.session.has_asked() {
+            self.ask_and_repeat(call, outcome);
+        }
+        if matches!(outcome, Err(Failure::WrongArgumentCount)) {
+            self.explain_words(call, outcome);
+        }
+    }
+
+    #[cold]
+    fn explain_words(&self, call: &mut Call<'_>, outcome: &mut Outcome) {
+        *outcome = Err(self.wrong_argument_count(call));
     }
 
     /// Asks the busy handler, and again after each repetition that is refused. A command that is
     /// refused has changed nothing that its repetition would mind.
     #[cold]
-    fn ask_and_repeat(&self, call: &mut Call<'_>, mut outcome: Outcome) -> Outcome {
-        let is_busy = |outcome: &Outcome| {
-            matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)))
-        };
+    fn ask_and_repeat(&self, call: &mut Call<'_>, outcome: &mut Outcome) {
         let mut tries = 0u32;
         while let Some(script) = call.session.take_busy_handler_asked()
-            && is_busy(&outcome)
+            && matches!(outcome, Err(Failure::Engine(Error::Busy | Error::BusyRecovery)))
         {
-            let answer = call.interp.eval_at_top(&Obj::text(&format!("{script} {tries}")))?;
-            if !answer.boolean(&mut call.interp)? {
-                break;
+            let answer = call.interp.eval_at_top(&Obj::text(&format!("{script} {tries}")));
+            match answer.and_then(|answer| answer.boolean(&mut call.interp)) {
+                Ok(true) => {
+                    tries = tries.saturating_add(1);
+                    *outcome = (self.run)(call);
+                }
+                Ok(false) => return,
+                Err(failure) => {
+                    *outcome = Err(failure);
+                    return;
+                }
             }
-            tries = tries.saturating_add(1);
-            outcome = (self.run)(call);
         }
-        outcome
     }
 
     /// `wrong # args: should be "NAME ARGS"`, NAME as it was typed.
