@@ -45,6 +45,7 @@ pub(super) fn finish(state: &mut State, batch: Batch, outcome: Outcome, died: bo
             state.leave(batch.position, |counters| {
                 counters.executed += 1;
                 counters.syncs += is_sync;
+                counters.errors += u64::from(outcome.lacks_directory);
             });
         }
     }
