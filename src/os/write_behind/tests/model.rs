@@ -54,6 +54,22 @@ fn push_and_read() {
     });
 }
 
+/// A file that the writer is making has what was written to it: before, while and after that
+/// (defect 15).
+#[test]
+fn open_and_read() {
+    check("open and read", |bench| {
+        let database = bench.database("/f");
+        let (mut journal, other) = (bench.journal("/f-journal"), bench.journal("/f-journal"));
+        journal.write_at(&page(1), 0).unwrap();
+        let reader = loom::thread::spawn(move || assert_eq!(read(&*other, 0, PAGE), page(1)));
+        bench.control.start().unwrap();
+        assert_eq!(read(&*journal, 0, PAGE), page(1));
+        reader.join().unwrap();
+        drop((database, journal));
+    });
+}
+
 /// A truncation hides what was there at once, on disk or not.
 #[test]
 fn truncate() {
