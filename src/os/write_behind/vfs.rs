@@ -297,7 +297,11 @@ impl Vfs for WriteBehindVfs {
                     return self.open_at_once(path, request);
                 }
                 None => {
-                    let is_known = state.by_path.contains(path);
+                    let known = state.by_path.get(path).copied();
+                    if let Some(file) = known.filter(|_| request.exclusive) {
+                        state.file_latch(file)?;
+                    }
+                    let is_known = known.is_some();
                     drop(state);
                     if request.exclusive && (is_known || self.base.is_taken(path)?) {
                         return Err(Error::CannotOpen("it exists already"));

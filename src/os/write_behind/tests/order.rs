@@ -136,7 +136,7 @@ fn a_needless_sync_is_left_out_under_a_lock() {
 fn hints_are_queued() {
     let bench = Bench::new();
     let mut file = bench.database("/f");
-    file.hint(Hint::OpenDirectory(Path::new("/f")));
+    file.open_directory(Path::new("/f")).unwrap();
     file.hint(Hint::FullSync(true));
     file.sync(SyncKind::Normal).unwrap();
     assert_eq!(bench.names(), ["OPENDIR", "SETFULLSYNC", "SYNC"]);
@@ -161,7 +161,7 @@ fn operations_have_their_numbers_and_names() {
     file.write_at(b"1", 0).unwrap();
     file.sync(SyncKind::Normal).unwrap();
     file.truncate(0).unwrap();
-    file.hint(Hint::OpenDirectory(Path::new("/f")));
+    file.open_directory(Path::new("/f")).unwrap();
     file.hint(Hint::FullSync(true));
     bench.vfs.delete(Path::new("/f-journal"), false).unwrap();
     let journal = bench.journal("/f-journal");
