@@ -193,6 +193,25 @@ fn error() {
     });
 }
 
+/// What is pushed beside a failure is refused or given up: it does not reach the disk (defect 14).
+#[test]
+fn error_beside_a_push() {
+    check("error beside a push", |bench| {
+        let (mut file, mut other) = (bench.database("/f"), bench.database("/f"));
+        bench.knobs.plan(OpKind::Write, 1, PlannedFault::default());
+        file.write_at(&page(1), 0).unwrap();
+        let pushing = loom::thread::spawn(move || {
+            let _ = other.write_at(&page(2), PAGE as u64);
+            other
+        });
+        bench.control.start().unwrap();
+        let other = pushing.join().unwrap();
+        bench.control.flush(None, Durability::Written, None).unwrap_err();
+        assert_eq!(bench.content("/f").unwrap(), b"");
+        drop((file, other));
+    });
+}
+
 /// A handle that is closed takes nothing with it that another one still needs.
 #[test]
 fn close() {
