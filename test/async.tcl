@@ -134,9 +134,8 @@ proc read_at {h offset count} {
     return [os_read $h $count]
 }
 
-# Run a script in a tclsh of its own until it ends: {STATUS OUTPUT ERRORS}. STATUS is the exit
-# code, or the name of the signal that ended the process.
-proc child {script} {
+# Write `child.tcl`: a script that has the extension and `put`.
+proc write_child {script} {
     set f [open child.tcl w]
     if {[info exists ::env(TCLBTREE_LIBRARY)] && $::env(TCLBTREE_LIBRARY) ne ""} {
         puts $f [list load [file normalize $::env(TCLBTREE_LIBRARY)] Tclbtree]
@@ -156,6 +155,12 @@ proc child {script} {
     }
     puts $f $script
     close $f
+}
+
+# Run a script in a tclsh of its own until it ends: {STATUS OUTPUT ERRORS}. STATUS is the exit
+# code, or the name of the signal that ended the process.
+proc child {script} {
+    write_child $script
     set status 0
     set failed [catch {exec [info nameofexecutable] child.tcl 2>child.err} output options]
     if {$failed} {set status [lindex [dict get $options -errorcode] 2]}

@@ -192,6 +192,16 @@ pub trait File: Send + fmt::Debug {
         None
     }
 
+    /// Lets the next sync also make the file's name durable: `entry` is any path in its directory.
+    /// That this directory cannot be opened is no error. Disks that do not keep such a wish
+    /// ignore it.
+    ///
+    /// # Errors
+    /// Those of a layer that could not queue it.
+    fn open_directory(&mut self, _entry: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells a layer that delays operations what it cannot see from the calls; others ignore it.
     fn hint(&mut self, _hint: Hint<'_>) {}
 }
@@ -291,9 +301,6 @@ pub enum Hint<'a> {
     JoinSuperJournal(&'a Path),
     /// The writes that follow undo others (`true`), until the next such hint (`false`).
     Undoing(bool),
-    /// The first sync from here on also makes the file's entry in this directory durable; the
-    /// path is that of a file in it.
-    OpenDirectory(&'a Path),
     /// Every sync from here on is the strongest of the platform, or as it asks to be.
     FullSync(bool),
 }

@@ -243,16 +243,15 @@ impl File for FaultFile {
         self.inner.descriptor()
     }
 
+    fn open_directory(&mut self, entry: &Path) -> Result<()> {
+        let directory = entry.parent().unwrap_or(entry);
+        let opened = self.knobs.before(OpKind::OpenDirectory, Some(directory), Arguments::None);
+        self.directory = opened.is_ok().then(|| entry.to_owned());
+        Ok(())
+    }
+
     fn hint(&mut self, hint: Hint<'_>) {
-        match hint {
-            Hint::OpenDirectory(entry) => {
-                let directory = entry.parent().unwrap_or(entry);
-                let opened =
-                    self.knobs.before(OpKind::OpenDirectory, Some(directory), Arguments::None);
-                self.directory = opened.is_ok().then(|| entry.to_owned());
-            }
-            other => self.inner.hint(other),
-        }
+        self.inner.hint(hint);
     }
 }
 

@@ -104,12 +104,14 @@ pub(super) struct Outcome {
     pub(super) synced: usize,
     /// Of a stillborn journal: it was left out.
     pub(super) foregone: bool,
+    /// Of a sync: the directory that was to be synced along could not be opened.
+    pub(super) lacks_directory: bool,
 }
 
 impl Outcome {
     /// Nothing is known but the result.
     pub(super) fn new(result: Result<()>) -> Outcome {
-        Outcome { result, identity: None, synced: 0, foregone: false }
+        Outcome { result, identity: None, synced: 0, foregone: false, lacks_directory: false }
     }
 
     /// The disk beneath panicked.

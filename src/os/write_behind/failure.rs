@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::pending::Position;
-use super::entry::{Op, Progress};
+use super::entry::{FileId, Op, Progress};
 use super::groups::GroupId;
 use super::state::State;
 use crate::error::Error;
@@ -65,6 +65,13 @@ impl State {
         });
     }
 
+    /// The file will not be made.
+    pub(super) fn give_up(&mut self, file: Option<FileId>) {
+        if let Some(file) = file.and_then(|id| self.files.get_mut(&id)) {
+            file.given_up = true;
+        }
+    }
+
     /// Turns what a group has queued into nothing. Returns how many operations and commits.
     pub(super) fn drop_queued(&mut self, group: GroupId) -> (u64, u64) {
         let mut dropped = Vec::new();
@@ -85,6 +92,9 @@ impl State {
         for (position, file, op) in dropped {
             self.queue.account_relieved(op.payload());
             self.forget_pending(position, file, &op);
+            if matches!(op, Op::OpenExclusive { .. }) {
+                self.give_up(file);
+            }
         }
         (operations, commits)
     }

@@ -393,6 +393,10 @@ impl File for WriteBehindFile {
         self.reader.with(|file| file.descriptor()).flatten()
     }
 
+    fn open_directory(&mut self, entry: &Path) -> Result<()> {
+        self.push(Op::OpenDirectory { path: entry.to_owned() })
+    }
+
     fn hint(&mut self, hint: Hint<'_>) {
         match hint {
             Hint::JoinSuperJournal(path) => self.join(path),
@@ -404,10 +408,7 @@ impl File for WriteBehindFile {
                     file.undone |= undoes;
                 }
             }
-            // Both only ask for more safety; a latched error will come out at the next call.
-            Hint::OpenDirectory(path) => {
-                let _ = self.push(Op::OpenDirectory { path: path.to_owned() });
-            }
+            // Only asks for more safety; a latched error will come out at the next call.
             Hint::FullSync(flag) => {
                 let _ = self.push(Op::SetFullSync(flag));
             }

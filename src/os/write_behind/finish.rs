@@ -38,6 +38,8 @@ pub(super) fn finish(state: &mut State, batch: Batch, outcome: Outcome, died: bo
             let is_sync = u64::from(matches!(work, Work::Sync { .. }));
             if result.is_ok() {
                 finish_effect(state, &batch, outcome.identity);
+            } else if matches!(work, Work::Open { .. }) {
+                state.give_up(batch.file);
             }
             if matches!(work, Work::Close { .. }) {
                 finish_close(state, &batch);
@@ -45,6 +47,7 @@ pub(super) fn finish(state: &mut State, batch: Batch, outcome: Outcome, died: bo
             state.leave(batch.position, |counters| {
                 counters.executed += 1;
                 counters.syncs += is_sync;
+                counters.errors += u64::from(outcome.lacks_directory);
             });
         }
     }

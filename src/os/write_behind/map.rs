@@ -36,10 +36,6 @@ impl<V> Names<V> {
         self.0.entry(path.as_os_str().to_owned()).or_default()
     }
 
-    pub(super) fn contains(&self, path: &Path) -> bool {
-        self.0.contains_key(path.as_os_str())
-    }
-
     pub(super) fn insert(&mut self, path: PathBuf, value: V) {
         self.0.insert(path.into_os_string(), value);
     }

@@ -32,7 +32,10 @@ impl Batch {
             }
             Work::Sync { slot, kind, directory } => {
                 shared.trace(|| format!("SYNC {}", self.name()));
-                use_file(slot, |file| file.sync(*kind)).and_then(|()| sync_along(directory))
+                let synced = use_file(slot, |file| file.sync(*kind));
+                synced
+                    .and_then(|()| sync_along(directory))
+                    .map(|is_there| outcome.lacks_directory = !is_there)
             }
             Work::Close { locks, slots } => {
                 shared.trace(|| format!("CLOSE {}", self.name()));
@@ -109,11 +112,12 @@ fn use_file(
     slot.with(call).unwrap_or(Err(Error::Internal("an operation on a file that is not open")))
 }
 
-/// A directory that cannot be opened is none of the file's business.
-fn sync_along(directory: &Option<(PathBuf, Arc<dyn Vfs>)>) -> Result<()> {
+/// A directory that cannot be opened is none of the file's business. Returns whether it could.
+fn sync_along(directory: &Option<(PathBuf, Arc<dyn Vfs>)>) -> Result<bool> {
     match directory.as_ref().map(|(path, base)| base.sync_directory(path)) {
-        None | Some(Ok(()) | Err(Error::CannotOpen(_))) => Ok(()),
-        Some(failed) => failed,
+        None | Some(Ok(())) => Ok(true),
+        Some(Err(Error::CannotOpen(_))) => Ok(false),
+        Some(Err(error)) => Err(error),
     }
 }
 

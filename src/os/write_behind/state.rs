@@ -69,6 +69,8 @@ pub(super) struct FileState {
     pub(super) joined: bool,
     /// The size changed since the file was made.
     pub(super) resized: bool,
+    /// The writer was to make it, and never will.
+    pub(super) given_up: bool,
 }
 
 /// What the last successful sync of a file was, if nothing has happened to it since.
@@ -414,6 +416,7 @@ impl State {
             undone: false,
             joined: false,
             resized: false,
+            given_up: false,
         };
         self.files.insert(id, Box::new(file));
         id
@@ -433,6 +436,12 @@ impl State {
             self.groups.leave(path);
         }
         self.groups.of_path(path)
+    }
+
+    /// Whether a path leads to a file that is there, or will be.
+    pub(super) fn leads_to_file(&self, path: &Path) -> bool {
+        let file = self.by_path.get(path).and_then(|id| self.files.get(id));
+        file.is_some_and(|file| !file.given_up)
     }
 
     /// Whether the file of this path has an open handle.

@@ -90,7 +90,7 @@ pub struct Statistics {
     pub waits: u64,
     /// How long they waited, in milliseconds.
     pub wait_ms: u64,
-    /// Operations that failed.
+    /// Operations that failed, and directories that a sync could not take along.
     pub errors: u64,
 }
 

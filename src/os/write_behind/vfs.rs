@@ -297,7 +297,11 @@ impl Vfs for WriteBehindVfs {
                     return self.open_at_once(path, request);
                 }
                 None => {
-                    let is_known = state.by_path.contains(path);
+                    let latch = state.groups.known(path).and_then(|id| state.groups.latch(id));
+                    if let Some(error) = latch.filter(|_| request.exclusive) {
+                        return Err(error);
+                    }
+                    let is_known = state.leads_to_file(path);
                     drop(state);
                     if request.exclusive && (is_known || self.base.is_taken(path)?) {
                         return Err(Error::CannotOpen("it exists already"));
@@ -306,7 +310,7 @@ impl Vfs for WriteBehindVfs {
                         return self.open_at_once(path, request);
                     }
                     let state = self.shared.enter()?;
-                    if state.pending_name(path).is_none() && !state.by_path.contains(path) {
+                    if state.pending_name(path).is_none() && !state.leads_to_file(path) {
                         return self.open_later(state, Some(path), request);
                     }
                 }

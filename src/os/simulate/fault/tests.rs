@@ -59,7 +59,7 @@ fn run(vfs: &FaultVfs) -> Vec<(OpKind, Error)> {
             note(OpKind::Truncate, file.truncate(6));
             note(OpKind::Size, file.size().map(drop));
             note(OpKind::Sync, file.sync(SyncKind::Full));
-            file.hint(Hint::OpenDirectory(path));
+            note(OpKind::OpenDirectory, file.open_directory(path));
             note(OpKind::Unlock, file.unlock(LockLevel::None));
         }
     }

@@ -54,6 +54,22 @@ fn push_and_read() {
     });
 }
 
+/// A file that the writer is making has what was written to it: before, while and after that
+/// (defect 15).
+#[test]
+fn open_and_read() {
+    check("open and read", |bench| {
+        let database = bench.database("/f");
+        let (mut journal, other) = (bench.journal("/f-journal"), bench.journal("/f-journal"));
+        journal.write_at(&page(1), 0).unwrap();
+        let reader = loom::thread::spawn(move || assert_eq!(read(&*other, 0, PAGE), page(1)));
+        bench.control.start().unwrap();
+        assert_eq!(read(&*journal, 0, PAGE), page(1));
+        reader.join().unwrap();
+        drop((database, journal));
+    });
+}
+
 /// A truncation hides what was there at once, on disk or not.
 #[test]
 fn truncate() {
@@ -174,6 +190,25 @@ fn error() {
         bench.control.flush(None, Durability::Written, None).unwrap_err();
         assert!(file.write_at(&page(2), 0).is_err());
         other.join().unwrap();
+    });
+}
+
+/// What is pushed beside a failure is refused or given up: it does not reach the disk (defect 14).
+#[test]
+fn error_beside_a_push() {
+    check("error beside a push", |bench| {
+        let (mut file, mut other) = (bench.database("/f"), bench.database("/f"));
+        bench.knobs.plan(OpKind::Write, 1, PlannedFault::default());
+        file.write_at(&page(1), 0).unwrap();
+        let pushing = loom::thread::spawn(move || {
+            let _ = other.write_at(&page(2), PAGE as u64);
+            other
+        });
+        bench.control.start().unwrap();
+        let other = pushing.join().unwrap();
+        bench.control.flush(None, Durability::Written, None).unwrap_err();
+        assert_eq!(bench.content("/f").unwrap(), b"");
+        drop((file, other));
     });
 }
 

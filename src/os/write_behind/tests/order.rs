@@ -1,6 +1,6 @@
 //! What is done, in which order, and what goes along with what.
 
-use super::super::super::simulate::{Arguments, OpKind};
+use super::super::super::simulate::{Arguments, OpKind, PlannedFault};
 use super::*;
 
 /// The changing calls at the disk beneath: kind and offset.
@@ -136,7 +136,7 @@ fn a_needless_sync_is_left_out_under_a_lock() {
 fn hints_are_queued() {
     let bench = Bench::new();
     let mut file = bench.database("/f");
-    file.hint(Hint::OpenDirectory(Path::new("/f")));
+    file.open_directory(Path::new("/f")).unwrap();
     file.hint(Hint::FullSync(true));
     file.sync(SyncKind::Normal).unwrap();
     assert_eq!(bench.names(), ["OPENDIR", "SETFULLSYNC", "SYNC"]);
@@ -144,6 +144,51 @@ fn hints_are_queued() {
     bench.flush();
     assert_eq!(changes(&bench), [(OpKind::Sync, 0), (OpKind::SyncDirectory, 0)]);
     assert_eq!(bench.knobs.fullsync_count.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// A401: the numbers and names of the operations, the original's ten and ours.
+#[test]
+fn operations_have_their_numbers_and_names() {
+    let bench = Bench::new();
+    let mut failed = bench.database("/e");
+    failed.write_at(b"1", 0).unwrap();
+    failed.sync(SyncKind::Normal).unwrap();
+    bench.knobs.plan(OpKind::Write, 1, PlannedFault::default());
+    bench.control.step(1).unwrap();
+    let mut file = bench.database("/f");
+    file.lock(LockLevel::Shared).unwrap();
+    file.lock(LockLevel::Exclusive).unwrap();
+    file.write_at(b"1", 0).unwrap();
+    file.sync(SyncKind::Normal).unwrap();
+    file.truncate(0).unwrap();
+    file.open_directory(Path::new("/f")).unwrap();
+    file.hint(Hint::FullSync(true));
+    bench.vfs.delete(Path::new("/f-journal"), false).unwrap();
+    let journal = bench.journal("/f-journal");
+    bench.vfs.sync_directory(Path::new("/f-journal")).unwrap();
+    file.unlock(LockLevel::None).unwrap();
+    let late = Some(std::time::Duration::ZERO);
+    assert!(bench.control.flush(None, Durability::Written, late).is_err());
+    drop((file, journal));
+    let queue = bench.control.queue();
+    let mut found: Vec<_> = queue.iter().map(|op| (op.code, op.name)).collect();
+    found.sort_unstable();
+    found.dedup();
+    let wanted = [
+        "NOOP",
+        "WRITE",
+        "SYNC",
+        "TRUNCATE",
+        "CLOSE",
+        "OPENDIR",
+        "SETFULLSYNC",
+        "DELETE",
+        "OPENEX",
+        "SYNCDIR",
+        "UNLOCK",
+        "BARRIER",
+    ];
+    assert_eq!(found, (0..).zip(wanted).collect::<Vec<_>>());
 }
 
 /// A930: a durable flush syncs what was written, closed or not, journals first, and then the

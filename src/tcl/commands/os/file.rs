@@ -239,8 +239,7 @@ fn close(call: &mut Call<'_>) -> Outcome {
 fn open_directory(call: &mut Call<'_>) -> Outcome {
     let file = call.file(1)?;
     let directory = simulate::disk().full_path(&call.path(2)?)?;
-    file.enter()?.hint(Hint::OpenDirectory(&entry_of(&directory)));
-    Ok(().into())
+    Ok(file.enter()?.open_directory(&entry_of(&directory))?.into())
 }
 
 /// `os_read HANDLE N ?VARIABLE?`: missing bytes are zeros, and an error (D536).
