@@ -132,7 +132,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
 
     /// A501, A505, A506, A509, A510, A602: deletions and new files of old names included.
     #[test]
