@@ -118,6 +118,7 @@ fn an_exit_drains() {
         file.write_at(b"more", 4).unwrap();
         assert_eq!(bench.content("/f").unwrap(), b"keptmore");
         let mut direct = bench.database("/g");
+        assert_eq!(bench.control.status().files, 1, "a new file is none of the queue");
         direct.write_at(b"x", 0).unwrap();
         assert_eq!(bench.content("/g").unwrap(), b"x");
         drop((file, direct));
