@@ -31,7 +31,11 @@ proc calm {{option ""}} {
     foreach h $async::files {catch {os_close $h}}
     set async::files {}
     sqlite3async_delay 0
+    sqlite3async_halt now
+    sqlite3async_wait
+    check_books
     settle
+    check_books
     sqlite3async_halt never
     sqlite3async_enable 0
     sqlite3async_limit 0 block
@@ -73,6 +77,31 @@ proc balanced {args} {
     foreach name {executed merged elided dropped queued_ops} {incr sum [dict get $s $name]}
     return [expr {[dict get $s pushed] == $sum}]
 }
+
+# The books of a queue on which nobody works: the sum is right, and all who tell of the queue tell
+# the same.
+proc check_books {} {
+    set bytes 0
+    foreach entry [sqlite3async_queue] {incr bytes [lindex $entry 3]}
+    set told [list [counter queued_ops] [counter queued_bytes]]
+    if {![balanced] || $told ne [list [llength [sqlite3async_queue]] $bytes]
+        || $told ne [list [status ops] [status bytes]]} {
+        error "the books are wrong: [sqlite3async_stats], [sqlite3async_status]"
+    }
+}
+
+# What the writer threads of this process do, a letter for each: R runs, S sleeps.
+proc writers {} {
+    set states {}
+    foreach file [glob -nocomplain /proc/self/task/*/stat] {
+        # A thread may end while it is looked at.
+        if {[catch {open $file} f]} continue
+        catch {if {[regexp {\(write-behind\) (\S)} [read $f] -> state]} {lappend states $state}}
+        close $f
+    }
+    return $states
+}
+testConstraint proc [file isdirectory /proc/self/task]
 
 # The kinds of the logged calls to the disk beneath.
 proc logged {} {

@@ -1,6 +1,7 @@
 //! The write-behind queue under load: its limit, its memory, its cost (A307, A308, 6.1, 6.2).
 //!
-//! `TCLBTREE_LONG=1`: 1 GiB instead of 64 MiB through the bounded queue.
+//! `TCLBTREE_LONG=1`: 1 GiB instead of 64 MiB through the bounded queue, and 16 MiB instead of 1 if
+//! the writer pauses after each operation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -15,7 +16,7 @@ use support::book::{Book, Change, Content, Form};
 use support::random::Random;
 use support::{Directory, is_long};
 use tclbtree::os::write_behind::{Durability, Halt, LimitPolicy, WriteBehind};
-use tclbtree::os::{MemoryVfs, UnixVfs, Vfs, WriteBehindVfs};
+use tclbtree::os::{Access, MemoryVfs, OpenKind, OpenRequest, UnixVfs, Vfs, WriteBehindVfs};
 use tclbtree::pager::JournalMode;
 use tclbtree::{Btree, Error, Options, TransactionKind};
 
@@ -36,15 +37,26 @@ fn resident() -> u64 {
 #[test]
 fn much_goes_through_a_small_limit() {
     let _alone = ALONE.lock();
+    goes_through_four_mib(if is_long() { 1024 * MIB } else { 64 * MIB }, 0);
+}
+
+/// A307: so it does if the writer is much slower than who pushes.
+#[test]
+fn much_goes_through_a_small_limit_slowly() {
+    let _alone = ALONE.lock();
+    goes_through_four_mib(if is_long() { 16 * MIB } else { 5 * MIB }, 1);
+}
+
+fn goes_through_four_mib(wanted: u64, delay_ms: u64) {
     let directory = Directory::new("queue");
     let control = WriteBehind::new();
+    control.set_delay_ms(delay_ms);
     control.set_limit(4 * MIB, LimitPolicy::Block);
     control.start().unwrap();
     let vfs = Arc::new(WriteBehindVfs::new(Arc::new(UnixVfs::new()), &control));
     let db = Form::plain(4096).open(vfs, &directory.file("t.db"), 100).unwrap();
     let mut book = Book::create(db).unwrap();
     book.db.set_journal_mode(JournalMode::Truncate).unwrap();
-    let wanted = if is_long() { 1024 * MIB } else { 64 * MIB };
     let start = resident();
     let (mut most, mut pushed, mut row) = (start, 0, 0);
     while pushed < wanted {
@@ -57,6 +69,7 @@ fn much_goes_through_a_small_limit() {
         pushed = statistics.bytes_written + statistics.queued_bytes;
         assert!(statistics.peak_bytes <= 4 * MIB, "{statistics:?}");
     }
+    control.set_delay_ms(0);
     control.flush(None, Durability::Written, None).unwrap();
     let (grown, waits) = ((most - start) / MIB, control.statistics(None).waits);
     println!("{} MiB through 4 MiB: memory grew by {grown} MiB, {waits} waits", pushed / MIB);
@@ -149,6 +162,55 @@ fn many_small_commits_without_a_writer_cost_no_more_each() {
         println!("{what}: 1 000 in {few:.0?}, 8 000 in {many:.0?}, {ratio:.1} times as much");
         assert!(ratio < 32.0, "{what}: {ratio:.1} times as much");
     }
+}
+
+/// 6.2: what a read costs does not depend on how much is queued, for the file or others. A hundred
+/// pages are read beside a hundred queued writes, and beside a hundred thousand.
+#[test]
+fn a_read_costs_no_more_beside_a_long_queue() {
+    let _alone = ALONE.lock();
+    let ratio = || {
+        let (few, many) = (time_of_reads(100), time_of_reads(100_000));
+        let ratio = many.as_secs_f64() / few.as_secs_f64();
+        println!("100 pages beside 100 writes {few:.1?}, beside 100 000 {many:.1?}: {ratio:.2}");
+        ratio
+    };
+    // Others may have the caches now and then.
+    assert!((0..5).any(|_| ratio() < 1.5), "a read costs more beside a long queue");
+}
+
+/// What reading the same hundred pages costs the processor beside so many queued writes.
+fn time_of_reads(writes: u64) -> Duration {
+    const PAGE: u64 = 512;
+    let control = WriteBehind::new();
+    let disk = MemoryVfs::new();
+    disk.put("/f", vec![7; 200 * PAGE as usize]);
+    let vfs = WriteBehindVfs::new(Arc::new(disk), &control);
+    let request = OpenRequest {
+        kind: OpenKind::Database,
+        access: Access::Create,
+        exclusive: false,
+        delete_on_close: false,
+        lock_offset: 0x4000_0000,
+    };
+    let mut file = vfs.open(Some(Path::new("/f")), request).unwrap().file;
+    // Every second one of the pages that are read is queued.
+    for number in 0..writes {
+        let page = if number < 50 { 2 * number } else { 150 + number };
+        file.write_at(&[1; PAGE as usize], page * PAGE).unwrap();
+    }
+    let mut buffer = [0; PAGE as usize];
+    let mut read_all = || {
+        let began = on_processor();
+        for _ in 0..2000 {
+            for page in 0..100 {
+                file.read_at(&mut buffer, page * PAGE).unwrap();
+                assert_eq!(buffer[0], if page % 2 == 0 { 1 } else { 7 });
+            }
+        }
+        on_processor() - began
+    };
+    (0..5).map(|_| read_all()).min().unwrap()
 }
 
 fn least(one: (Duration, Duration), other: (Duration, Duration)) -> (Duration, Duration) {

@@ -52,7 +52,7 @@ pub(crate) unsafe extern "C" fn Tclbtree_Init(interp: *mut TclInterp) -> c_int {
     }
     // SAFETY: valid for this call, on its thread, and the stubs were found.
     let mut token = unsafe { Interp::from_raw(interp) };
-    let outcome = caught(|| initialize(&mut token)).flatten();
+    let outcome = caught(|| initialize(&mut token)).and_then(|outcome| outcome);
     finish(&mut token, &mut outcome.map(Reply::from))
 }
 

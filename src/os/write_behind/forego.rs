@@ -111,7 +111,10 @@ pub(super) fn stillborn(state: &State) -> Vec<Position> {
     let entries = state.queue.entries();
     let Some(head) = entries.front() else { return Vec::new() };
     let Op::OpenExclusive { path: Some(path), request, .. } = &head.op else { return Vec::new() };
-    if request.kind != OpenKind::Journal || request.delete_on_close {
+    // Who still has it open, through another handle, reads what was written to it.
+    let file = head.file.and_then(|id| state.files.get(&id));
+    let is_open = file.is_none_or(|file| file.open_handles > 0);
+    if request.kind != OpenKind::Journal || request.delete_on_close || is_open {
         return Vec::new();
     }
     let group = state.groups.find(head.group);

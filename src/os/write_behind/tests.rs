@@ -14,6 +14,7 @@ mod limits;
 mod locking;
 #[cfg(loom)]
 mod model;
+mod names;
 mod order;
 mod reading;
 mod room;

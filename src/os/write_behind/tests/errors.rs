@@ -33,6 +33,7 @@ fn an_error_stops_its_group_alone() {
     assert_eq!(one.sync(SyncKind::Normal), Err(FAILED));
     assert_eq!(one.truncate(0), Err(FAILED));
     assert_eq!(bench.vfs.delete(Path::new("/a-journal"), false), Err(FAILED));
+    assert_eq!(bench.vfs.sync_directory(Path::new("/a-journal")), Err(FAILED));
     let journal =
         bench.vfs.open(Some(Path::new("/a-journal")), request(OpenKind::Journal, Access::Create));
     assert_eq!(journal.err(), Some(FAILED));

@@ -128,6 +128,22 @@ fn a_stillborn_journal_whose_name_is_taken_is_made() {
     assert_eq!(bench.control.statistics(None).elided, 0);
 }
 
+/// L10: nor is one left out that somebody else has open, and still reads.
+#[test]
+fn a_journal_that_is_open_elsewhere_is_made() {
+    let bench = full();
+    let _database = bench.database("/f");
+    let mut journal = bench.journal("/f-journal");
+    let other = bench.open_kind("/f-journal", OpenKind::Journal, Access::ReadOnly);
+    journal.write_at(b"record", 0).unwrap();
+    drop(journal);
+    bench.vfs.delete(&path("/f-journal"), false).unwrap();
+    assert_eq!(read(&*other, 0, 9), b"record");
+    bench.flush();
+    assert_eq!(read(&*other, 0, 9), b"record");
+    assert_eq!(bench.content("/f-journal"), None);
+}
+
 /// L11: a temporary file that was closed before its turn never reaches the disk.
 #[test]
 fn a_closed_temporary_file_is_not_made() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::super::simulate::OpKind;
+use super::super::super::simulate::{OpKind, PlannedFault};
 use super::*;
 
 /// A307, A308: what goes beyond the limit is refused, or busy without a writer; the writes of a
@@ -51,24 +51,34 @@ fn a_full_queue_waits_for_the_writer() {
     assert_eq!(bench.content("/f").unwrap().len(), 200_000);
 }
 
-/// 6.1: who waits for room is told when the writer goes.
+/// 6.1: who waits for room is told at once when the writer is to end, though it has an operation
+/// in hand, and when an operation fails.
 #[test]
-fn a_halted_writer_wakes_who_waits_for_room() {
-    let bench = Bench::new();
-    bench.control.set_limit(10, LimitPolicy::Block);
-    let mut file = bench.database("/f");
-    file.write_at(&[1; 10], 0).unwrap();
-    bench.knobs.stall(OpKind::Write, 300);
-    bench.control.start().unwrap();
-    let control = bench.control.clone();
-    let waiting = std::thread::spawn(move || (file.write_at(&[2; 10], 0), file));
-    while control.statistics(None).queued_ops > 0 && control.shared().state().hurry == 0 {
-        std::thread::yield_now();
+fn who_waits_for_room_is_told_what_becomes_of_the_writer() {
+    let failed = Error::Io { call: IoCall::Write, errno: 0 };
+    for (fails, error) in [(false, Error::Busy), (true, failed)] {
+        let bench = Bench::new();
+        bench.control.set_limit(10, LimitPolicy::Block);
+        let mut file = bench.database("/f");
+        file.write_at(&[1; 10], 0).unwrap();
+        bench.knobs.stall(OpKind::Write, 60_000);
+        bench.knobs.plan(OpKind::Write, u64::from(fails), PlannedFault::default());
+        bench.control.start().unwrap();
+        let waiting = std::thread::spawn(move || (file.write_at(&[2; 10], 0), file));
+        while bench.control.shared().state().hurry == 0 {
+            std::thread::yield_now();
+        }
+        if fails {
+            bench.knobs.stall(OpKind::Write, 0);
+        } else {
+            bench.control.set_halt(Halt::Now);
+        }
+        let (result, file) = waiting.join().unwrap();
+        assert_eq!(result, Err(error));
+        assert_eq!(bench.control.status().ops, u64::from(!fails), "the write is in hand");
+        bench.knobs.stall(OpKind::Write, 0);
+        drop(file);
     }
-    bench.control.set_halt(Halt::Now);
-    let (result, _file) = waiting.join().unwrap();
-    // The write in hand may have been over before: then there was room.
-    assert!(matches!(result, Err(Error::Busy) | Ok(())), "{result:?}");
 }
 
 /// 6.4: timeout, halted.
@@ -108,6 +118,7 @@ fn an_exit_drains() {
         file.write_at(b"more", 4).unwrap();
         assert_eq!(bench.content("/f").unwrap(), b"keptmore");
         let mut direct = bench.database("/g");
+        assert_eq!(bench.control.status().files, 1, "a new file is none of the queue");
         direct.write_at(b"x", 0).unwrap();
         assert_eq!(bench.content("/g").unwrap(), b"x");
         drop((file, direct));
