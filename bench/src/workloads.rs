@@ -301,12 +301,12 @@ struct Clock {
 
 impl Clock {
     fn start() -> Clock {
-        Clock { cpu: processor_time(), wall: Instant::now() }
+        Clock { cpu: time_on(libc::CLOCK_PROCESS_CPUTIME_ID), wall: Instant::now() }
     }
 
     fn stop(self, operations: usize, sum: u64) -> Result<Sample> {
         let wall = self.wall.elapsed();
-        let cpu = processor_time().saturating_sub(self.cpu);
+        let cpu = time_on(libc::CLOCK_PROCESS_CPUTIME_ID).saturating_sub(self.cpu);
         match operations {
             0 => Err(Failure("nothing was done".into())),
             _ => Ok(Sample { wall, cpu, operations: operations as u64, sum, ..Sample::default() }),
@@ -314,11 +314,13 @@ impl Clock {
     }
 }
 
-/// Processor time of this process so far, all threads, user and system.
+/// What a clock of the system shows: those of this thread and of this process, all threads, count
+/// processor time, user and system.
 #[allow(unsafe_code)]
-fn processor_time() -> Duration {
+pub fn time_on(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on every Linux, and the call fills in the struct it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    // SAFETY: a clock that does not exist is an error that leaves the struct as it is, and any
+    // other call fills it in.
+    unsafe { libc::clock_gettime(clock, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -301,6 +301,14 @@ pub enum Hint<'a> {
     JoinSuperJournal(&'a Path),
     /// The writes that follow undo others (`true`), until the next such hint (`false`).
     Undoing(bool),
+    /// What is written from offset `start` on are records of a journal, one behind the other: the
+    /// number of a page of the database in four bytes, the page as it was, and four bytes more.
+    PageRecords {
+        /// Where the first one begins.
+        start: u64,
+        /// Bytes of a page.
+        page_size: u32,
+    },
     /// Every sync from here on is the strongest of the platform, or as it asks to be.
     FullSync(bool),
 }

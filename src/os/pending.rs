@@ -39,7 +39,7 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &Bytes {
         &self.data
     }
 
@@ -107,6 +107,12 @@ impl Overlay {
     /// Whether any byte of the write at `position`, which had this range, is still the newest.
     pub(super) fn shows(&self, position: Position, range: Range<u64>) -> bool {
         self.pieces.range(range).any(|(_, piece)| piece.position == position)
+    }
+
+    /// The bytes of `range`, if they are pending as one piece.
+    pub(super) fn piece(&self, range: Range<u64>) -> Option<Bytes> {
+        let piece = self.pieces.get(&range.start).filter(|piece| piece.range == range)?;
+        Some(piece.data.clone())
     }
 
     /// The truncation at `position`, and all before it, are done, or never will be.
@@ -216,7 +222,7 @@ impl Snapshot {
             let start = length(&(self.range.start..piece.range.start));
             let end = start.saturating_add(length(&piece.range));
             if let Some(target) = buffer.get_mut(start..end) {
-                target.copy_from_slice(piece.bytes());
+                piece.bytes().copy_to(target);
             }
         }
         let size = self.exact_size.unwrap_or(disk_end.max(self.end));

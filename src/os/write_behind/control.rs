@@ -387,6 +387,19 @@ impl WriteBehind {
         }
     }
 
+    /// Bytes that the queued writes keep in memory, what they share once.
+    #[cfg(test)]
+    pub(super) fn kept_memory(&self) -> usize {
+        let state = self.shared.state();
+        let mut kept = std::collections::HashMap::new();
+        for entry in state.queue.all() {
+            if let super::entry::Op::Write { data, .. } = &entry.op {
+                data.note_memory(&mut kept);
+            }
+        }
+        kept.values().sum()
+    }
+
     /// Lets reads trust what they found on disk without looking again whether it was being
     /// changed: wrong on purpose.
     #[doc(hidden)]

@@ -13,6 +13,7 @@ use super::groups::database_of;
 use super::locks::{FileLocks, NOTICEABLE, Slot};
 use super::settings::{Durability, Halt};
 use super::shared::Shared;
+use super::sharing::PageRecords;
 use super::state::{Executor, NameChange, State};
 use super::sync::{Guard, Mutex};
 use super::vfs::push_line;
@@ -55,6 +56,8 @@ pub(super) struct WriteBehindFile {
     read_only: bool,
     level: LockLevel,
     undoes: bool,
+    /// Where in it the records of pages are.
+    records: Option<PageRecords>,
 }
 
 impl WriteBehindFile {
@@ -65,8 +68,19 @@ impl WriteBehindFile {
         (reader, locks): (Arc<Slot>, Arc<Mutex<FileLocks>>),
         (sector_size, device, read_only): (u32, DeviceTraits, bool),
     ) -> WriteBehindFile {
-        let (level, undoes) = (LockLevel::None, false);
-        WriteBehindFile { shared, id, reader, locks, sector_size, device, read_only, level, undoes }
+        let (level, undoes, records) = (LockLevel::None, false, None);
+        WriteBehindFile {
+            shared,
+            id,
+            reader,
+            locks,
+            sector_size,
+            device,
+            read_only,
+            level,
+            undoes,
+            records,
+        }
     }
 
     fn path(&self, state: &State) -> Option<PathBuf> {
@@ -279,7 +293,7 @@ impl File for WriteBehindFile {
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check_writable()?;
-        let data = self.shared.copy(bytes)?;
+        let data = self.shared.copy(self.id.file, self.records, bytes, offset)?;
         let state = self.shared.enter()?;
         let length = bytes.len() as u64;
         let state = self.shared.make_room(state, self.id.handle, length, self.undoes)?;
@@ -293,7 +307,7 @@ impl File for WriteBehindFile {
         memory::reserve_exact(&mut writes, pieces.len())?;
         let mut at = offset;
         for piece in pieces {
-            writes.push((at, self.shared.copy(piece)?));
+            writes.push((at, self.shared.copy(self.id.file, self.records, piece, at)?));
             at = at.saturating_add(piece.len() as u64);
         }
         let result = self.push_writes(writes);
@@ -407,6 +421,9 @@ impl File for WriteBehindFile {
                 {
                     file.undone |= undoes;
                 }
+            }
+            Hint::PageRecords { start, page_size } => {
+                self.records = Some(PageRecords { start, page_size });
             }
             // Only asks for more safety; a latched error will come out at the next call.
             Hint::FullSync(flag) => {

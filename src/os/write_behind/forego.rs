@@ -96,7 +96,7 @@ fn later_writes(
 /// first header, and not to make it valid.
 fn may_commit(op: &Op) -> bool {
     match op {
-        Op::Write { offset, data } => *offset < HEADER_SIZE && data.first() != Some(&VALID_JOURNAL),
+        Op::Write { offset, data } => *offset < HEADER_SIZE && data.first() != Some(VALID_JOURNAL),
         _ => false,
     }
 }

@@ -13,6 +13,7 @@
 //! | file | what lives there |
 //! | --- | --- |
 //! | `vfs`, `file` | the two contracts of the OS layer, met through the queue |
+//! | `sharing` | copies of what is written that have memory in common |
 //! | `entry`, `queue` | operations, and their order |
 //! | `state`, `groups`, `map` | the books: files, names, ordering groups, latched errors |
 //! | `rules` | what may be done to the order of the queue, and what must not |
@@ -46,6 +47,7 @@ mod queue;
 mod rules;
 mod settings;
 mod shared;
+mod sharing;
 mod state;
 mod stats;
 mod sync;

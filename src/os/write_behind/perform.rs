@@ -13,6 +13,7 @@ use super::shared::Shared;
 use super::state::Identity;
 use super::sync::Mutex;
 use crate::error::{Error, Result};
+use crate::memory;
 
 impl Batch {
     /// Does the work.
@@ -82,11 +83,15 @@ impl Batch {
         shared
             .trace(|| format!("WRITE {} {} bytes at {}", self.name(), call.length(), call.offset));
         use_file(slot, |file| match call.pieces.as_slice() {
-            [piece] => file.write_at(piece.bytes(), call.offset),
+            [piece] => file.write_at(&piece.bytes().contiguous()?, call.offset),
             pieces => {
-                let mut slices = Vec::new();
-                crate::memory::reserve_exact(&mut slices, pieces.len())?;
-                slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.bytes())));
+                let (mut contiguous, mut slices) = (Vec::new(), Vec::new());
+                memory::reserve_exact(&mut contiguous, pieces.len())?;
+                memory::reserve_exact(&mut slices, pieces.len())?;
+                for piece in pieces {
+                    contiguous.push(piece.bytes().contiguous()?);
+                }
+                slices.extend(contiguous.iter().map(|bytes| IoSlice::new(bytes)));
                 file.write_vectored_at(&slices, call.offset)
             }
         })

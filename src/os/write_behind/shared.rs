@@ -9,7 +9,6 @@ use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
 use crate::error::{Error, Result};
-use crate::memory::Bytes;
 
 /// Is told of every event, one line each, without the thread that it happened in.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -103,14 +102,8 @@ impl Shared {
         }
     }
 
-    /// A copy of `bytes`.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
-    pub(super) fn copy(&self, bytes: &[u8]) -> Result<Bytes> {
-        if self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0 {
-            return Err(Error::NoMemory);
-        }
-        Bytes::copy_of(bytes)
+    /// Whether the next copy is to fail.
+    pub(super) fn fails_copy(&self) -> bool {
+        self.copies_left.load(Relaxed) >= 0 && self.copies_left.fetch_sub(1, Acquire) == 0
     }
 }

@@ -309,7 +309,7 @@ impl State {
                 let ends_journal = *offset == 0 && data.len() == 28;
                 ends_journal
                     && file.role == Role::Log
-                    && data.iter().all(|&byte| byte == 0)
+                    && *data == [0; 28][..]
                     && file.path.clone().is_some_and(|path| self.end_transaction(&path))
             }
             (Op::Truncate { size }, Some(file)) => {

@@ -19,6 +19,7 @@ mod order;
 mod reading;
 mod room;
 mod rules;
+mod sharing;
 mod threads;
 
 /// A queue over a disk in memory, whose calls are logged.

@@ -80,6 +80,8 @@ impl Journal {
             self.out.skip_to(at)?;
         }
         self.out.append_padded(&header, sector)?;
+        let (start, page_size) = (self.out.end(), self.setup.page_size.get());
+        self.out.file_mut().hint(Hint::PageRecords { start, page_size });
         self.segment = Some(Segment { at, nonce, records: 0 });
         Ok(())
     }
