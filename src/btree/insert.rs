@@ -8,7 +8,7 @@ use crate::pager::PageRef;
 
 use super::balance;
 use super::cursor::{Cursor, CursorId, DEPTH_MAX, Position};
-use super::node::{Front, Node, NodeKind};
+use super::node::{Front, Node, NodeKind, SIZE_MIN};
 use super::pointer_map::Owner;
 use super::store::Store;
 use super::{Btree, InsertHints, Key};
@@ -434,9 +434,15 @@ impl Store {
         Ok(Some(first))
     }
 
-    /// The bytes of a cell without padding, as the fields say: what is left when it moves to a
-    /// page where other rules for padding hold.
+    /// The bytes of a cell, which takes these on its page, without padding: what is left when it
+    /// moves to a page where other rules for padding hold.
+    #[inline]
     pub(super) fn unpadded_size(&self, cell: &[u8], kind: NodeKind) -> Result<usize> {
+        if cell.len() > SIZE_MIN { Ok(cell.len()) } else { self.decoded_size(cell, kind) }
+    }
+
+    #[cold]
+    fn decoded_size(&self, cell: &[u8], kind: NodeKind) -> Result<usize> {
         let decoded = Node::decode_cell(cell, kind, &self.format)?;
         let link = if decoded.overflow != 0 { 4 } else { 0 };
         Ok(decoded.header + decoded.local.len() + link)
