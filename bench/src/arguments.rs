@@ -30,6 +30,9 @@ the ratio to SQLite's b-tree. What every store reads is compared, and the files 
   --value BYTES    another length of values
   --page BYTES     another page size
   --dir PATH       where the files of the stores go; should be on a real disk
+  --touch GIB      uses so much memory first, and gives it back: a virtual machine may be given its
+                   memory only when it uses that for the first time, and then waits for it in
+                   whatever row comes first
   --docs PATH      also writes the tables and a chart per group (SVG) there: as benchmarks.md, or
                    as bench-GROUP.md if there is only one
 
@@ -151,6 +154,8 @@ pub struct Arguments {
     pub stores: Option<Vec<String>>,
     /// Where the stores' files go.
     pub directory: PathBuf,
+    /// GiB of memory to use once before.
+    pub touch: usize,
     /// Where the report goes, besides the standard output.
     pub docs: Option<PathBuf>,
 }
@@ -168,6 +173,7 @@ struct Given {
     value_size: Option<usize>,
     page_size: Option<u32>,
     directory: Option<PathBuf>,
+    touch: Option<usize>,
     docs: Option<PathBuf>,
 }
 
@@ -204,6 +210,7 @@ impl Given {
             "--value" => self.value_size = Some(number(option, value, 1..=30_000)?),
             "--page" => self.page_size = Some(number(option, value, 512..=65_536)? as u32),
             "--dir" => self.directory = Some(value.into()),
+            "--touch" => self.touch = Some(number(option, value, 1..=1000)?),
             "--docs" => self.docs = Some(value.into()),
             "--keys" => {
                 self.kinds = Some(match value {
@@ -250,6 +257,7 @@ impl Given {
             rounds: self.rounds.unwrap_or(5),
             stores: self.stores,
             directory: self.directory.unwrap_or_else(default_directory),
+            touch: self.touch.unwrap_or(0),
             docs: self.docs,
         })
     }

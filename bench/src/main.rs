@@ -31,6 +31,7 @@ mod tclbtree;
 mod workloads;
 
 use std::fmt::Write;
+use std::hint::black_box;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -60,6 +61,12 @@ fn warn_about_memory(directory: &Path) -> Result<()> {
         eprintln!("warning: {shown} is in memory, figures would mislead; give --dir PATH");
     }
     Ok(())
+}
+
+/// Uses so many GiB of memory, and gives them back.
+fn touch_memory(gigabytes: usize) {
+    let touched = (0..gigabytes).map(|_| black_box(vec![1u8; 1 << 30])).collect::<Vec<_>>();
+    drop(touched);
 }
 
 /// All stores that were asked for, and can at all run a group with this page size.
@@ -193,6 +200,7 @@ fn memory(contenders: &[Box<dyn Contender>], plan: &Plan, setting: &str) -> Resu
 fn run(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.directory)?;
     warn_about_memory(&arguments.directory)?;
+    touch_memory(arguments.touch);
     match arguments.mode {
         Mode::Latency => return latency::run(&arguments.directory),
         Mode::Instructions => return instructions::run(arguments),
@@ -285,6 +293,7 @@ mod tests {
                 rounds: 1,
                 stores: None,
                 directory: directory.clone(),
+                touch: 0,
                 docs: None,
             };
             let outcome = run_group(&arguments, &group).expect("an outcome");
