@@ -142,6 +142,11 @@ impl Drop for Chunk {
         }
         let mut unused = unused();
         if unused.len() < UNUSED_MAX && unused.try_reserve(1).is_ok() {
+            if unused.len() >= KEPT_MAX {
+                // SAFETY: mapped by `map_huge` with this size, and no buffer is left (P2); what is
+                // read there later is what was there, or zeros.
+                unsafe { libc::madvise(self.start.as_ptr().cast(), HUGE, libc::MADV_FREE) };
+            }
             unused.push(Unused(self.start));
             return;
         }
@@ -157,8 +162,13 @@ struct Unused(NonNull<u8>);
 unsafe impl Send for Unused {}
 
 /// So many huge pages are kept for the next cache: a new one is cleared by the system, which takes
-/// longer than filling it with entries.
-const UNUSED_MAX: usize = 16;
+/// longer than filling it with entries, and a virtual machine may have to ask its host for it
+/// first, which was seen to take 5 ms.
+const KEPT_MAX: usize = 16;
+
+/// So many in all; but those above [`KEPT_MAX`] the system takes back as soon as it is short of
+/// memory.
+const UNUSED_MAX: usize = 1024;
 
 /// Those that are kept. Of the process, as its heap is.
 static UNUSED: Mutex<Vec<Unused>> = Mutex::new(Vec::new());
