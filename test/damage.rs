@@ -138,7 +138,7 @@ fn damage(sample: &Sample, random: &mut Random) -> Vec<u8> {
         // On page 1 the b-tree page starts behind the file header.
         let head = if page == 0 { 100 } else { page };
         let end = bytes.len();
-        match random.below(12) {
+        match random.below(15) {
             0 => bytes[page + random.below(size)] ^= 1 << random.below(8),
             1..4 => {
                 // Page header and cell pointers, where a wrong byte does most.
@@ -180,6 +180,7 @@ fn damage(sample: &Sample, random: &mut Random) -> Vec<u8> {
                 let noise = random.bytes(length);
                 bytes[at..at + length].copy_from_slice(&noise);
             }
+            11..14 => damage_body(&mut bytes[head..page + size], random),
             _ => {
                 // Freelist head and count, largest root, vacuum flag.
                 let at = random.pick(&[28, 32, 36, 52, 64]);
@@ -192,6 +193,29 @@ fn damage(sample: &Sample, random: &mut Random) -> Vec<u8> {
         bytes.truncate(random.below(bytes.len()));
     }
     bytes
+}
+
+/// Makes sums and places of cells, if this is the b-tree part of a page, untrue, but likely.
+fn damage_body(page: &mut [u8], random: &mut Random) {
+    let number = |page: &[u8], at| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
+    let (count, content) = (number(page, 3), number(page, 5));
+    let pointers = if page[0] & 8 == 0 { 12 } else { 8 };
+    let most = (page.len() - pointers) / 2;
+    let mut pointer = || pointers + 2 * random.below(count.clamp(1, most));
+    let (one, other) = (pointer(), pointer());
+    let near = |at: usize, random: &mut Random| (at + random.below(17)).saturating_sub(8);
+    let (at, value) = match random.below(5) {
+        // Fewer cells than there are, or some more.
+        0 => (3, random.below(count + 3)),
+        // The cells begin elsewhere.
+        1 => (5, near(content, random)),
+        // Two pointers to one cell, or to cells that overlap.
+        2 => (one, number(page, other)),
+        3 => (one, near(number(page, other), random)),
+        // Free blocks where cells are.
+        _ => (1, number(page, one)),
+    };
+    page[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
 }
 
 fn random_byte(random: &mut Random) -> u8 {

@@ -623,6 +623,7 @@ mod tests {
     use super::choose_siblings;
     use crate::btree::store::testing::{database, peek, poke};
     use crate::btree::{Key, TABLE};
+    use crate::error::Error;
     use crate::format::AutoVacuum;
 
     /// A root that has page 1 as its child: the file header stays on page 1, wherever the entry is
@@ -645,6 +646,43 @@ mod tests {
             let result = db.insert(cursor, Key::Integer(place), &[b'y'; 30], 0);
             refused += usize::from(result.is_err());
             assert_eq!(peek(&mut db, 1)[..100], header[..], "entry {place}: {result:?}");
+        }
+        assert!(refused > 0);
+    }
+
+    /// Two leaves that have few cells, but take as much room as many: whatever sums balancing makes
+    /// of them, it only refuses.
+    #[test]
+    fn leaves_with_fewer_cells_than_bytes_are_refused() {
+        let mut refused = 0;
+        for (one, other) in (1..=14).flat_map(|one| (1..=14).map(move |other| (one, other))) {
+            let mut db = database(512, AutoVacuum::None);
+            let root = db.create_table(TABLE).unwrap();
+            let cursor = db.open_cursor(root, true).unwrap();
+            for key in 1..=40 {
+                db.insert(cursor, Key::Integer(key), &[b'x'; 30], 0).unwrap();
+            }
+            let parent = peek(&mut db, root.get());
+            for (pointer, count) in [(12, one), (14, other)] {
+                let cell = usize::from(u16::from_be_bytes([parent[pointer], parent[pointer + 1]]));
+                let child = u32::from_be_bytes(*parent[cell..].first_chunk().unwrap());
+                poke(&mut db, child, 3, &[0, count]);
+            }
+            let cursor = db.open_cursor(root, true).unwrap();
+            for key in (1..=40).rev() {
+                let result = match db.seek(cursor, Key::Integer(key)) {
+                    Ok(std::cmp::Ordering::Equal) => db.delete(cursor),
+                    other => other.map(|_| ()),
+                };
+                match result {
+                    Ok(()) => {}
+                    Err(Error::Corrupt { .. }) => {
+                        refused += 1;
+                        break;
+                    }
+                    Err(error) => panic!("{one} and {other} cells: {error:?}"),
+                }
+            }
         }
         assert!(refused > 0);
     }

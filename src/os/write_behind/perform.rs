@@ -1,10 +1,12 @@
 //! The work of the executor at the disk beneath, with nothing locked but the base handle.
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::{OpenRequest, SyncKind, Vfs};
+use super::super::pending::Piece;
+use super::super::{File, OpenRequest, SyncKind, Vfs};
 use super::batch::{Batch, Outcome, Target, Work};
 use super::coalesce::Call;
 use super::entry::HandleId;
@@ -83,14 +85,16 @@ impl Batch {
         shared
             .trace(|| format!("WRITE {} {} bytes at {}", self.name(), call.length(), call.offset));
         use_file(slot, |file| match call.pieces.as_slice() {
-            [piece] => file.write_at(&piece.bytes().contiguous()?, call.offset),
+            [piece] => match piece.bytes().contiguous() {
+                Ok(bytes) => file.write_at(&bytes, call.offset),
+                Err(_) => write_as_stored(file, call),
+            },
             pieces => {
-                let (mut contiguous, mut slices) = (Vec::new(), Vec::new());
-                memory::reserve_exact(&mut contiguous, pieces.len())?;
-                memory::reserve_exact(&mut slices, pieces.len())?;
-                for piece in pieces {
-                    contiguous.push(piece.bytes().contiguous()?);
-                }
+                let mut slices = Vec::new();
+                let contiguous = contiguous(pieces).and_then(|bytes| {
+                    memory::reserve_exact(&mut slices, bytes.len()).map(|()| bytes)
+                });
+                let Ok(contiguous) = contiguous else { return write_as_stored(file, call) };
                 slices.extend(contiguous.iter().map(|bytes| IoSlice::new(bytes)));
                 file.write_vectored_at(&slices, call.offset)
             }
@@ -110,10 +114,32 @@ impl Batch {
     }
 }
 
-fn use_file(
-    slot: &Slot,
-    call: impl FnOnce(&mut dyn super::super::File) -> Result<()>,
-) -> Result<()> {
+/// Each piece in one.
+fn contiguous(pieces: &[Piece]) -> Result<Vec<Cow<'_, [u8]>>> {
+    let mut contiguous = Vec::new();
+    memory::reserve_exact(&mut contiguous, pieces.len())?;
+    for piece in pieces {
+        contiguous.push(piece.bytes().contiguous()?);
+    }
+    Ok(contiguous)
+}
+
+/// Writes what there is no memory to put together, as it is stored, from first to last. It was
+/// reported as written long ago, so it must not be lost for that.
+fn write_as_stored(file: &mut dyn File, call: &Call) -> Result<()> {
+    let (mut at, mut result) = (call.offset, Ok(()));
+    for piece in &call.pieces {
+        piece.bytes().visit(|bytes| {
+            if result.is_ok() {
+                result = file.write_at(bytes, at);
+            }
+            at += bytes.len() as u64;
+        });
+    }
+    result
+}
+
+fn use_file(slot: &Slot, call: impl FnOnce(&mut dyn File) -> Result<()>) -> Result<()> {
     slot.with(call).unwrap_or(Err(Error::Internal("an operation on a file that is not open")))
 }
 
