@@ -19,7 +19,7 @@ proc calm {{option ""}} {
     tester::disarm
     os_crash 0
     foreach op {any open close read write truncate sync size lock unlock delete exists
-        check_reserved_lock sync_directory} {
+        check_reserved_lock open_directory sync_directory} {
         os_stall $op 0
         os_fail $op 0
     }
@@ -102,6 +102,17 @@ proc writers {} {
     return $states
 }
 testConstraint proc [file isdirectory /proc/self/task]
+
+# Whether every thread of this process but the one that asks sleeps.
+proc all_asleep {} {
+    foreach file [glob -nocomplain /proc/self/task/*/stat] {
+        if {[file tail [file dirname $file]] == [pid]} continue
+        if {[catch {open $file} f]} continue
+        catch {if {![regexp {\) S } [read $f]]} {set busy 1}}
+        close $f
+    }
+    return [expr {![info exists busy]}]
+}
 
 # The kinds of the logged calls to the disk beneath.
 proc logged {} {

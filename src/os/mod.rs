@@ -73,6 +73,15 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// [`Io`](crate::Error::Io).
     fn sync_directory(&self, path: &Path) -> Result<()>;
 
+    /// Looks whether the directory of `path` can be opened, for a sync that is to come. Disks on
+    /// which only that sync can tell have nothing to say.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](crate::Error::CannotOpen), [`Io`](crate::Error::Io).
+    fn open_directory(&self, _path: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// The absolute path of `name`, symbolic links resolved, so that every spelling of a file
     /// leads to one journal.
     ///

@@ -93,6 +93,11 @@ impl Vfs for FaultVfs {
         self.inner.sync_directory(path)
     }
 
+    fn open_directory(&self, path: &Path) -> Result<()> {
+        before_directory_open(&self.knobs, path)?;
+        self.inner.open_directory(path)
+    }
+
     fn full_path(&self, name: &Path) -> Result<PathBuf> {
         self.inner.full_path(name)
     }
@@ -100,6 +105,11 @@ impl Vfs for FaultVfs {
     fn random(&self) -> u32 {
         self.inner.random()
     }
+}
+
+fn before_directory_open(knobs: &FaultKnobs, entry: &Path) -> Result<(), knobs::Strike> {
+    let directory = entry.parent().unwrap_or(entry);
+    knobs.before(OpKind::OpenDirectory, Some(directory), Arguments::None)
 }
 
 /// An open file of a [`FaultVfs`].
@@ -244,8 +254,7 @@ impl File for FaultFile {
     }
 
     fn open_directory(&mut self, entry: &Path) -> Result<()> {
-        let directory = entry.parent().unwrap_or(entry);
-        let opened = self.knobs.before(OpKind::OpenDirectory, Some(directory), Arguments::None);
+        let opened = before_directory_open(&self.knobs, entry);
         self.directory = opened.is_ok().then(|| entry.to_owned());
         Ok(())
     }

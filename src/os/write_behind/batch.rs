@@ -63,6 +63,11 @@ pub(super) enum Work {
         path: PathBuf,
         base: Arc<dyn Vfs>,
     },
+    /// For the next sync of the handle.
+    OpenDirectory {
+        path: PathBuf,
+        base: Arc<dyn Vfs>,
+    },
     Unlock {
         locks: Arc<Mutex<FileLocks>>,
     },
@@ -104,7 +109,7 @@ pub(super) struct Outcome {
     pub(super) synced: usize,
     /// Of a stillborn journal: it was left out.
     pub(super) foregone: bool,
-    /// Of a sync: the directory that was to be synced along could not be opened.
+    /// The directory that a sync takes along, or was to, could not be opened.
     pub(super) lacks_directory: bool,
 }
 
@@ -251,10 +256,7 @@ fn take_other(state: &mut State, batch: &Batch, op: Op, rules: Rules) -> Work {
             }
             Work::Close { locks: Arc::clone(&file.locks), slots }
         }
-        Op::OpenDirectory { path } => {
-            handle.directory = Some((path, Arc::clone(&handle.base)));
-            Work::Nothing
-        }
+        Op::OpenDirectory { path } => Work::OpenDirectory { path, base: Arc::clone(&handle.base) },
         Op::SetFullSync(flag) => {
             handle.full_sync = flag;
             Work::Nothing

@@ -137,11 +137,12 @@ impl WriteBehindFile {
         if self.read_only { Err(Error::Permission) } else { Ok(()) }
     }
 
-    /// Looks at what is pending and then at the disk, until both are of one moment.
+    /// Looks at what is pending and then at the disk, until both are of one moment. `use_disk`
+    /// returns what counts: the reads of the disk, and whether something pending was seen.
     fn look<T>(
         &self,
         take: impl Fn(&State) -> T,
-        mut use_disk: impl FnMut(&T) -> Result<()>,
+        mut use_disk: impl FnMut(&T) -> Result<(u64, bool)>,
     ) -> Result<T> {
         let mut looks = 0;
         loop {
@@ -156,28 +157,27 @@ impl WriteBehindFile {
             let taken = take(&state);
             drop(state);
             let announced = is_urgent.then(|| Announced(&self.shared, self.id.file));
-            use_disk(&taken)?;
-            let state = self.shared.enter()?;
+            let (reads, sees_pending) = use_disk(&taken)?;
+            let mut state = self.shared.enter()?;
             let file = state.files.get(&self.id.file);
             let is_same = file.is_some_and(|file| file.starts == starts);
+            let is_done = is_same || self.shared.looks_once.load(Relaxed);
+            if let Some(group) = file.map(|file| file.group)
+                && is_done
+                && (reads > 0 || sees_pending)
+            {
+                state.count(group, |counters| {
+                    counters.base_reads += reads;
+                    counters.overlay_reads += u64::from(sees_pending);
+                });
+            }
             drop(state);
             drop(announced);
-            if is_same || self.shared.looks_once.load(Relaxed) {
+            if is_done {
                 return Ok(taken);
             }
             looks += 1;
         }
-    }
-
-    fn count_read(&self, from_disk: u64, covers_any: bool) -> Result<()> {
-        let mut state = self.shared.enter()?;
-        if let Some(group) = state.files.get(&self.id.file).map(|file| file.group) {
-            state.count(group, |counters| {
-                counters.base_reads += from_disk;
-                counters.overlay_reads += u64::from(covers_any);
-            });
-        }
-        Ok(())
     }
 
     /// The real lock was held for long: lets the queue get to its release, and stays away until
@@ -279,9 +279,8 @@ impl File for WriteBehindFile {
                     disk_end = gap.start.saturating_add(count as u64);
                 }
             }
-            Ok(())
+            Ok((from_disk, snapshot.covers_any()))
         })?;
-        self.count_read(from_disk, snapshot.covers_any())?;
         if from_disk > 0 {
             self.shared.trace(|| format!("READ {} {length} bytes at {offset}", self.name()));
         }
@@ -340,7 +339,7 @@ impl File for WriteBehindFile {
             if exact.is_none() {
                 on_disk = self.reader.with(|file| file.size()).unwrap_or(Ok(0))?;
             }
-            Ok(())
+            Ok((0, false))
         })?;
         let size = exact.unwrap_or(on_disk.max(end));
         Ok(if size == 1 { 0 } else { size })

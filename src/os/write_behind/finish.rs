@@ -9,7 +9,7 @@ use super::coalesce::{Call, Plan};
 use super::entry::{Role, Ticket};
 use super::failure::Failed;
 use super::groups::GroupId;
-use super::state::{Identity, State, SyncMark};
+use super::state::{State, SyncMark};
 use crate::error::{Error, Result};
 
 /// Enters the outcome in the books. With `died`, no operation can be trusted any more.
@@ -37,7 +37,7 @@ pub(super) fn finish(state: &mut State, batch: Batch, outcome: Outcome, died: bo
         work => {
             let is_sync = u64::from(matches!(work, Work::Sync { .. }));
             if result.is_ok() {
-                finish_effect(state, &batch, outcome.identity);
+                finish_effect(state, &batch, &outcome);
             } else if matches!(work, Work::Open { .. }) {
                 state.give_up(batch.file);
             }
@@ -84,11 +84,11 @@ fn finish_write(state: &mut State, batch: &Batch, plan: &Plan) {
     }
 }
 
-fn finish_effect(state: &mut State, batch: &Batch, identity: Option<Identity>) {
+fn finish_effect(state: &mut State, batch: &Batch, outcome: &Outcome) {
     match &batch.work {
         Work::Open { path: Some(path), request, base, .. } => {
             if let Some(file) = batch.file {
-                state.set_identity(file, identity);
+                state.set_identity(file, outcome.identity);
             }
             if !request.delete_on_close {
                 note_directory(state, path, base);
@@ -104,6 +104,12 @@ fn finish_effect(state: &mut State, batch: &Batch, identity: Option<Identity>) {
         }
         Work::SyncDirectory { path, .. } => {
             state.unsynced_directories.remove(path.parent().unwrap_or(path));
+        }
+        Work::OpenDirectory { path, base } => {
+            let handle = batch.handle.and_then(|id| state.handles.get_mut(&id));
+            if let Some(handle) = handle.filter(|_| !outcome.lacks_directory) {
+                handle.directory = Some((path.clone(), Arc::clone(base)));
+            }
         }
         Work::Sync { kind, .. } => {
             let Some(id) = batch.file else { return };

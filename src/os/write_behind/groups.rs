@@ -235,21 +235,21 @@ impl Groups {
         self.all.get(&self.find(id)).map_or(0, |group| group.last)
     }
 
-    /// An entry was pushed.
-    pub(super) fn pushed(&mut self, id: GroupId, position: Position) {
+    /// An entry was pushed. Returns the counters of its group.
+    pub(super) fn pushed(&mut self, id: GroupId, position: Position) -> Option<&mut Counters> {
         let id = self.find(id);
-        if let Some(group) = self.all.get_mut(&id) {
-            group.queued += 1;
-            group.last = group.last.max(position);
-        }
+        let group = self.all.get_mut(&id)?;
+        group.queued += 1;
+        group.last = group.last.max(position);
+        Some(&mut group.counters)
     }
 
-    /// An entry left.
-    pub(super) fn left(&mut self, id: GroupId) {
+    /// An entry left. Returns the counters of its group.
+    pub(super) fn left(&mut self, id: GroupId) -> Option<&mut Counters> {
         let id = self.find(id);
-        if let Some(group) = self.all.get_mut(&id) {
-            group.queued = group.queued.saturating_sub(1);
-        }
+        let group = self.all.get_mut(&id)?;
+        group.queued = group.queued.saturating_sub(1);
+        Some(&mut group.counters)
     }
 
     /// The counters of the group.

@@ -67,6 +67,12 @@ impl Batch {
                 shared.trace(|| format!("SYNCDIR {}", directory.display()));
                 base.sync_directory(path)
             }
+            Work::OpenDirectory { path, base } => {
+                let directory = path.parent().unwrap_or(path);
+                shared.trace(|| format!("OPENDIR {}", directory.display()));
+                outcome.lacks_directory = base.open_directory(path).is_err();
+                Ok(())
+            }
             Work::Unlock { locks } => {
                 shared.trace(|| format!("UNLOCK {}", self.name()));
                 let handle = self.handle.unwrap_or(HandleId(0));

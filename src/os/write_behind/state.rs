@@ -240,11 +240,12 @@ impl State {
             handle.queued += 1;
         }
         self.note_name(position, file, &op);
-        self.groups.pushed(group, position);
-        self.count(group, |counters| {
+        let writes = u64::from(matches!(op, Op::Write { .. }));
+        let of_group = self.groups.pushed(group, position);
+        for counters in [Some(&mut self.counters), of_group].into_iter().flatten() {
             counters.pushed += 1;
-            counters.writes += u64::from(matches!(op, Op::Write { .. }));
-        });
+            counters.writes += writes;
+        }
         self.queue.push(Entry {
             position,
             group,
@@ -270,8 +271,10 @@ impl State {
         let position = scope.map_or(newest, |group| self.groups.last(group));
         let group = scope.unwrap_or(Groups::NOBODY);
         self.tickets.insert(ticket, Waiting { errors_seen: self.errors_seen, result: None });
-        self.groups.pushed(group, position);
-        self.count(group, |counters| counters.pushed += 1);
+        let of_group = self.groups.pushed(group, position);
+        for counters in [Some(&mut self.counters), of_group].into_iter().flatten() {
+            counters.pushed += 1;
+        }
         self.queue.insert_barrier(Entry {
             position,
             group,
@@ -495,8 +498,10 @@ impl State {
         let op = std::mem::replace(&mut entry.op, Op::Noop);
         self.queue.account_done(op.payload());
         self.forget_pending(position, file, &op);
-        self.count(group, count);
-        self.groups.left(group);
+        let of_group = self.groups.left(group);
+        for counters in [Some(&mut self.counters), of_group].into_iter().flatten() {
+            count(counters);
+        }
         if let Some(handle) = handle.and_then(|id| self.handles.get_mut(&id)) {
             handle.queued = handle.queued.saturating_sub(1);
         }
@@ -519,8 +524,10 @@ impl State {
         entry.progress = Progress::Done;
         let group = entry.group;
         self.queue.account_barrier_done();
-        self.count(group, |counters| counters.executed += 1);
-        self.groups.left(group);
+        let of_group = self.groups.left(group);
+        for counters in [Some(&mut self.counters), of_group].into_iter().flatten() {
+            counters.executed += 1;
+        }
         if let Some(waiting) = self.tickets.get_mut(&ticket) {
             waiting.result = Some(result);
         }

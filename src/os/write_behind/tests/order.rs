@@ -11,6 +11,7 @@ fn changes(bench: &Bench) -> Vec<(OpKind, u64)> {
         OpKind::Sync,
         OpKind::Truncate,
         OpKind::Delete,
+        OpKind::OpenDirectory,
         OpKind::SyncDirectory,
         OpKind::Open,
     ];
@@ -142,8 +143,18 @@ fn hints_are_queued() {
     assert_eq!(bench.names(), ["OPENDIR", "SETFULLSYNC", "SYNC"]);
     bench.knobs.set_logging(true);
     bench.flush();
-    assert_eq!(changes(&bench), [(OpKind::Sync, 0), (OpKind::SyncDirectory, 0)]);
+    let wanted = [OpKind::OpenDirectory, OpKind::Sync, OpKind::SyncDirectory];
+    assert_eq!(changes(&bench), wanted.map(|kind| (kind, 0)));
     assert_eq!(bench.knobs.fullsync_count.load(std::sync::atomic::Ordering::Relaxed), 1);
+    // One that cannot be opened is not synced along, and nothing is latched.
+    bench.knobs.plan(OpKind::OpenDirectory, 1, PlannedFault::default());
+    file.open_directory(Path::new("/f")).unwrap();
+    file.sync(SyncKind::Normal).unwrap();
+    bench.knobs.clear_log();
+    bench.flush();
+    assert_eq!(changes(&bench), [(OpKind::OpenDirectory, 0), (OpKind::Sync, 0)]);
+    assert_eq!(bench.control.statistics(None).errors, 1);
+    assert_eq!(bench.control.error(None), None);
 }
 
 /// A401: the numbers and names of the operations, the original's ten and ours.

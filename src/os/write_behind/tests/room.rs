@@ -60,20 +60,47 @@ fn a_latch_wakes_everybody() {
         bench.control.set_limit(16, LimitPolicy::Block);
         let mut first = bench.database("/f");
         first.write_at(&[0; 16], 0).unwrap();
+        bench.knobs.stall(OpKind::Write, 60_000);
+        bench.knobs.plan(OpKind::Write, 1, PlannedFault::default());
+        bench.control.start().unwrap();
         let pushers: Vec<_> = (1..4)
             .map(|number| {
                 let mut file = bench.database("/f");
-                std::thread::spawn(move || file.write_at(&[number; 16], 16))
+                std::thread::spawn(move || (file.write_at(&[number; 16], 16), file))
             })
             .collect();
-        bench.knobs.plan(OpKind::Write, 1, PlannedFault { persist: true, ..Default::default() });
-        bench.control.start().unwrap();
-        // Who comes before the writer starts is busy, who waits hears of the error.
-        pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect::<Vec<_>>()
+        while bench.control.shared().state().hurry < 3 {
+            std::thread::yield_now();
+        }
+        bench.knobs.stall(OpKind::Write, 0);
+        let ended = pushers.into_iter().map(|pusher| pusher.join().unwrap());
+        // Closing the last handle would end the latch.
+        let (results, files): (Vec<_>, Vec<_>) = ended.unzip();
+        drop((first, files));
+        results
     });
-    let is_told =
-        |result: &crate::Result<()>| matches!(result, Err(Error::Busy | Error::Io { .. }) | Ok(()));
-    assert!(results.iter().all(is_told), "{results:?}");
+    assert_eq!(results, [Err(Error::Io { call: IoCall::Write, errno: 0 }); 3]);
+}
+
+/// A306: what closing pushes finds room that was there before, however many close; growing is
+/// what could fail.
+#[test]
+fn closing_needs_no_more_room() {
+    for count in 1..200 {
+        let bench = Bench::new();
+        let mut files: Vec<_> = (0..count).map(|_| bench.database("/f")).collect();
+        for file in &mut files {
+            file.lock(LockLevel::Shared).unwrap();
+        }
+        files[0].lock(LockLevel::Reserved).unwrap();
+        files[0].write_at(b"x", 0).unwrap();
+        let room = bench.control.shared().state().queue.entries().capacity();
+        files[0].unlock(LockLevel::None).unwrap();
+        drop(files);
+        let state = bench.control.shared().state();
+        assert_eq!(state.queue.entries().capacity(), room, "{count} handles");
+        assert_eq!(state.queue.live(), count + 2);
+    }
 }
 
 /// The writer dies of a panic while somebody waits.

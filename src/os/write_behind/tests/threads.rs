@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::super::simulate::OpKind;
+use super::room::in_time;
 use super::*;
 
 /// A903, A914: a thousand times, nothing is left behind and nobody hangs.
@@ -25,6 +26,28 @@ fn start_and_wait_miss_nothing() {
         bench.control.wait().unwrap();
     }
     assert_eq!(bench.content("/f").unwrap().len(), 8000);
+}
+
+/// A914: who waits wakes the writer, even if nobody else has told it of the halt.
+#[test]
+fn a_wait_wakes_a_sleeping_writer() {
+    in_time(|| {
+        let bench = Bench::new();
+        let (idle, told) = std::sync::mpsc::channel();
+        bench.control.set_trace(Some(Arc::new(move |line: &str| {
+            if line == "IDLE" {
+                let _ = idle.send(std::fs::read_link("/proc/thread-self").unwrap());
+            }
+        })));
+        bench.control.start().unwrap();
+        let writer = Path::new("/proc").join(told.recv().unwrap()).join("stat");
+        while !std::fs::read_to_string(&writer).unwrap().contains(") S ") {
+            std::thread::yield_now();
+        }
+        bench.control.shared().state().halt = Halt::Idle;
+        bench.control.wait().unwrap();
+        bench.control.set_halt(Halt::Never);
+    });
 }
 
 /// A905, A909, A912, defects 6 and 7: `now` stops an idle writer too; a queue under `now` stays.
