@@ -9,7 +9,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use support::book::{Book, Change, Content, Form};
@@ -154,8 +154,9 @@ fn grown(content: &Content, random: &mut Random, count: usize) -> (Content, Vec<
 #[test]
 fn many_small_commits_without_a_writer_cost_no_more_each() {
     let _alone = ALONE.lock();
-    // The least of some: the first touch of so much memory would be most of a time.
-    let least_of = |count| (0..3).map(|_| time_of_commits(count)).reduce(least).unwrap();
+    // The least of some: the first touch of so much memory would be most of a time, and others have
+    // the processor for a part of some.
+    let least_of = |count| (0..5).map(|_| time_of_commits(count)).reduce(least).unwrap();
     let (short, long) = (least_of(1000), least_of(8000));
     for (what, few, many) in [("commits", short.0, long.0), ("worked off", short.1, long.1)] {
         let ratio = many.as_secs_f64() / few.as_secs_f64();
@@ -175,11 +176,11 @@ fn a_read_costs_no_more_beside_a_long_queue() {
         println!("100 pages beside 100 writes {few:.1?}, beside 100 000 {many:.1?}: {ratio:.2}");
         ratio
     };
-    // Others may have the caches now and then.
-    assert!((0..5).any(|_| ratio() < 1.5), "a read costs more beside a long queue");
+    // It should be 1, as the benchmark shows on a quiet machine; a list would make it hundreds.
+    assert!((0..5).any(|_| ratio() < 8.0), "a read costs more beside a long queue");
 }
 
-/// What reading the same hundred pages costs the processor beside so many queued writes.
+/// What reading the same hundred pages takes beside so many queued writes.
 fn time_of_reads(writes: u64) -> Duration {
     const PAGE: u64 = 512;
     let control = WriteBehind::new();
@@ -201,14 +202,14 @@ fn time_of_reads(writes: u64) -> Duration {
     }
     let mut buffer = [0; PAGE as usize];
     let mut read_all = || {
-        let began = on_processor();
+        let began = Instant::now();
         for _ in 0..2000 {
             for page in 0..100 {
                 file.read_at(&mut buffer, page * PAGE).unwrap();
                 assert_eq!(buffer[0], if page % 2 == 0 { 1 } else { 7 });
             }
         }
-        on_processor() - began
+        began.elapsed()
     };
     (0..5).map(|_| read_all()).min().unwrap()
 }
@@ -217,26 +218,20 @@ fn least(one: (Duration, Duration), other: (Duration, Duration)) -> (Duration, D
     (one.0.min(other.0), one.1.min(other.1))
 }
 
-/// What so many commits cost the processor, and what working them off does.
+/// What so many commits take, and what working them off does.
 fn time_of_commits(count: i64) -> (Duration, Duration) {
     let control = WriteBehind::new();
     let vfs = Arc::new(WriteBehindVfs::new(Arc::new(MemoryVfs::new()), &control));
     let mut book =
         Book::create(Form::plain(1024).open(vfs, Path::new("t.db"), 100).unwrap()).unwrap();
-    let began = on_processor();
+    let began = Instant::now();
     for row in 0..count {
         book.commit(&[Change::Put(row, vec![1; 20])]).unwrap();
     }
-    let between = on_processor();
+    let committed = began.elapsed();
     assert_eq!(book.content().unwrap().rows.len(), count as usize);
     assert!(control.status().ops > count as u64);
-    let flushing = on_processor();
+    let flushing = Instant::now();
     control.flush(None, Durability::Written, None).unwrap();
-    (between - began, on_processor() - flushing)
-}
-
-/// How long this thread has been on a processor.
-fn on_processor() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+    (committed, flushing.elapsed())
 }
