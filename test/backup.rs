@@ -162,9 +162,10 @@ fn disturb(
         }
         4 => {
             let other = Btree::open(Arc::clone(&pair.vfs), from, &form.options(20)).unwrap();
+            let before = pair.content.clone();
             let changes = changes(random, &mut pair.content, form, few);
             Book::attach(other).unwrap().commit(&changes).unwrap();
-            if !pair.step(backup, Some(0)).unwrap() {
+            if !pair.step(backup, Some(0)).unwrap() && pair.content != before {
                 assert_eq!(backup.remaining(), backup.page_count(), "D254: it starts over");
             }
         }
