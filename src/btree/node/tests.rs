@@ -185,7 +185,7 @@ fn many_cells_come_and_go_at_once() {
         let (mut source, mut cells, mut new) = (Vec::new(), Vec::new(), Vec::new());
         let mut room = sheet.node().free_bytes().unwrap();
         room += leaving.iter().map(|cell| cell.size as usize + 2).sum::<usize>();
-        for _ in 0..random.below(50) {
+        for _ in 0..random.below(150) {
             let key = random.below(100_000) as i64;
             // Often one of the sizes that leave.
             let cell = table_leaf(key, random.below(6) * random.below(6), &sheet.format);
