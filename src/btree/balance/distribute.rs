@@ -39,8 +39,8 @@ pub(super) trait Sizes {
 const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 
 /// Spreads cells, counted through `groups`, over as few pages as can hold them, `capacity` bytes
-/// each, pointers included. `keeps_all`: no cell is used up as divider. The outcome replaces what is
-/// in `plan`.
+/// each, pointers included. `keeps_all`: no cell is used up as divider. The outcome replaces what
+/// is in `plan`.
 ///
 /// Pages are filled from the left; then, from the right end, cells move to the right page as long
 /// as that does not make it fuller than its left neighbour. The sum kept for a page that has just
