@@ -86,7 +86,7 @@ impl Btree {
                 auto_vacuum,
                 page_one: None,
                 cell_buffer: Vec::new(),
-                workspace: Default::default(),
+                workspace: Some(Box::default()),
                 shape: 0,
             },
             cursors: CursorTable::default(),

@@ -8,7 +8,7 @@ use crate::pager::PageRef;
 
 use super::balance;
 use super::cursor::{Cursor, CursorId, DEPTH_MAX, Position};
-use super::node::{Front, Node, NodeKind, SIZE_MIN};
+use super::node::{Front, Node, NodeKind, SIZE_MIN, head_of_bytes, head_of_integer};
 use super::pointer_map::Owner;
 use super::store::Store;
 use super::{Btree, InsertHints, Key};
@@ -260,8 +260,11 @@ fn write_entry(
     let page = store.pager.make_writable(leaf)?;
     let (data, zeros) = if kind.has_data() { (data, zeros) } else { (&[][..], 0) };
     let front = front_of(kind, key, data.len() + zeros);
-    let key = if let Key::Bytes(key) = key { key } else { &[] };
-    store.node_mut(page).insert_parts(index, front, [key, data], zeros)
+    let (key, head) = match key {
+        Key::Integer(key) => (&[][..], head_of_integer(key)),
+        Key::Bytes(key) => (key, head_of_bytes(key)),
+    };
+    store.node_mut(page).insert_parts(index, front, [key, data], zeros, head)
 }
 
 /// The integers of the cell of an entry.

@@ -78,8 +78,8 @@ pub(crate) struct Store {
     pub(super) page_one: Option<PageRef>,
     /// Where cells are built, kept for its memory.
     pub(super) cell_buffer: Vec<u8>,
-    /// What balancing works with, kept for its memory.
-    pub(super) workspace: Workspace,
+    /// What balancing works with, kept for its memory; `None` while somebody does.
+    pub(super) workspace: Option<Box<Workspace>>,
     /// Grows whenever pages of trees come, go, or change places, by a rollback as well.
     pub(super) shape: u64,
 }

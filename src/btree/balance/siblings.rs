@@ -209,9 +209,9 @@ pub(super) fn rebalance(
     index: usize,
 ) -> Result<()> {
     store.change_shape();
-    let mut work = std::mem::take(&mut store.workspace);
+    let mut work = store.workspace.take().unwrap_or_default();
     let result = rebalance_in(&mut work, store, page, parent, index);
-    store.workspace = work;
+    store.workspace = Some(work);
     result
 }
 

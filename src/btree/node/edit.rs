@@ -7,7 +7,7 @@ use super::header::field;
 use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u8, put_u16, put_u32, slice, slice_mut};
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
 
 const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 
@@ -105,7 +105,8 @@ impl NodeMut<'_> {
     }
 
     /// Writes a cell to `index`, made of its integers, the parts of its payload and `zeros` zero
-    /// bytes, if there is room in one piece; `false` if not, or if a cell is parked.
+    /// bytes, if there is room in one piece; `false` if not, or if a cell is parked. `head` is that
+    /// of the key.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the free space is not what the page says.
@@ -116,6 +117,7 @@ impl NodeMut<'_> {
         front: Front,
         payload: [&[u8]; 2],
         zeros: usize,
+        head: u64,
     ) -> Result<bool> {
         let front = front.bytes();
         let [key, data] = payload;
@@ -142,8 +144,7 @@ impl NodeMut<'_> {
         self.insert_pointer(index, behind, at)?;
         self.info.free -= (size + 2) as u32;
         if self.info.has_heads() {
-            let head = self.node().head_of_cell(slice(self.bytes, at, size)?);
-            self.info.insert_head(index, head);
+            self.info.insert_head(index, Some(head));
         }
         self.set_count(count + 1)?;
         Ok(true)
