@@ -4,8 +4,9 @@
 #   usage: tclsh bench/tcl.tcl ?-entries N? ?-rounds N? ?-dir PATH?
 #
 # Prints a Markdown table: nanoseconds per operation, the loop of the script included, the median of
-# the rounds, and in parentheses the ratio to `db eval`. What both read is compared. Entries have
-# 100 bytes; files have pages of 4096 bytes, nothing is synced but in the row of commits.
+# the rounds, and in parentheses the ratio to `db eval` (`get_onecolumn`: to `db onecolumn`,
+# `exists`: to `db exists`). What both read is compared. Entries have 100 bytes; files have pages of
+# 4096 bytes, nothing is synced but in the row of commits.
 
 package require Tcl 8.6-
 
@@ -111,6 +112,22 @@ proc bench::run_ours {} {
     set length 0
     row ours get $n {c order length} {
         foreach i $order {
+            btree_move_to $c $i
+            incr length [string length [btree_data $c]]
+        }
+        set length
+    }
+    set length 0
+    row ours get_onecolumn $n {c order length} {
+        foreach i $order {
+            btree_move_to $c $i
+            incr length [string length [btree_data $c]]
+        }
+        set length
+    }
+    set length 0
+    row ours get_seq $n {c n length} {
+        for {set i 1} {$i <= $n} {incr i} {
             btree_move_to $c $i
             incr length [string length [btree_data $c]]
         }
@@ -226,8 +243,20 @@ proc bench::run_stock {} {
     db eval BEGIN
     set length 0
     row stock get $n {order length} {
+        foreach i $order {db eval {SELECT v FROM t WHERE k = $i} {incr length [string length $v]}}
+        set length
+    }
+    set length 0
+    row stock get_onecolumn $n {order length} {
         foreach i $order {
             incr length [string length [db onecolumn {SELECT v FROM t WHERE k = $i}]]
+        }
+        set length
+    }
+    set length 0
+    row stock get_seq $n {n length} {
+        for {set i 1} {$i <= $n} {incr i} {
+            db eval {SELECT v FROM t WHERE k = $i} {incr length [string length $v]}
         }
         set length
     }
@@ -247,7 +276,7 @@ proc bench::run_stock {} {
     set length 0
     row stock get_key16 $n {keys length} {
         foreach key $keys {
-            incr length [string length [db onecolumn {SELECT v FROM strings WHERE k = @key}]]
+            db eval {SELECT v FROM strings WHERE k = @key} {incr length [string length $v]}
         }
         set length
     }

@@ -40,6 +40,7 @@ the ratio to SQLite's b-tree. What every store reads is compared, and the files 
                    SQLite's b-tree, and prints instructions per operation in user mode
   --count          runs the last row once, in a function named `measured`: for counting by hand
   --latency        what the write-behind layer changes, instead
+  --calls          rows that wait for the system beside their system calls alone, instead
 ";
 
 /// A group of rows that work on files of the same kind.
@@ -139,6 +140,8 @@ pub enum Mode {
     Count,
     /// The write-behind layer.
     Latency,
+    /// System calls alone.
+    Calls,
 }
 
 /// What the command line asks for.
@@ -187,6 +190,7 @@ impl Arguments {
                 "--instructions" => given.mode = Some(Mode::Instructions),
                 "--count" => given.mode = Some(Mode::Count),
                 "--latency" => given.mode = Some(Mode::Latency),
+                "--calls" => given.mode = Some(Mode::Calls),
                 _ => {
                     let value = words.next();
                     let value = value.ok_or_else(|| Failure(format!("{option} needs a value")))?;

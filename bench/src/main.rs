@@ -11,8 +11,10 @@
 //! | `report`, `chart` | tables and pictures |
 //! | `instructions` | counting instead of timing |
 //! | `latency` | the write-behind layer; stands alone |
+//! | `calls` | the system calls of a row without an engine |
 
 mod arguments;
+mod calls;
 mod chart;
 mod data;
 mod instructions;
@@ -203,6 +205,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     touch_memory(arguments.touch);
     match arguments.mode {
         Mode::Latency => return latency::run(&arguments.directory),
+        Mode::Calls => return calls::run(arguments),
         Mode::Instructions => return instructions::run(arguments),
         Mode::Times | Mode::Count => {}
     }
