@@ -213,3 +213,26 @@ fn a_record_takes_the_place_of_another() {
     db.close_cursor(cursor);
     assert!(db.replace(cursor, Key::Bytes(b"x"), &[], 0).is_err());
 }
+
+/// What is replaced anywhere does not become the place behind all others.
+#[test]
+fn an_append_after_a_replacement_goes_to_the_end() {
+    let mut db = database(512, AutoVacuum::None);
+    let root = db.create_table(INDEX).unwrap();
+    let cursor = db.open_cursor(root, true).unwrap();
+    for number in 0..60 {
+        db.insert(cursor, Key::Bytes(&bytes_of(number, 30)), &[], 0).unwrap();
+    }
+    // The first leaf gets room.
+    for number in [1, 2] {
+        assert!(db.seek(cursor, Key::Bytes(&bytes_of(number, 30))).unwrap().is_eq());
+        db.delete(cursor).unwrap();
+    }
+    let mut replacement = bytes_of(0, 29);
+    replacement.push(b'x');
+    assert!(db.seek(cursor, Key::Bytes(&bytes_of(0, 30))).unwrap().is_eq());
+    assert!(db.replace(cursor, Key::Bytes(&replacement), &[], 0).unwrap());
+    db.insert(cursor, Key::Bytes(&bytes_of(60, 30)), &[], 0).unwrap();
+    assert!(db.last(cursor).unwrap());
+    assert_eq!(db.key(cursor), Ok(bytes_of(60, 30)));
+}
