@@ -22,10 +22,13 @@ use support::book::Form;
 use support::random::Random;
 use support::record::{Field, blob, encode, text};
 use support::{Directory, Seeds, number_from, stock};
-use tclbtree::btree::InsertHints;
+use tclbtree::btree::{InsertHints, JournalMode};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::os::Vfs;
 use tclbtree::{Btree, CursorId, Error, INDEX, Key, MemoryVfs, Result, TABLE, TransactionKind};
+
+/// The name of the database, where it has one.
+const FILE: &str = "limits.db";
 
 /// Kinds of tree with a layout of their own.
 const KINDS: [u8; 6] = [0, 1, 2, 3, 5, 7];
@@ -184,11 +187,20 @@ impl Run {
         let disk = Arc::new(MemoryVfs::new());
         let vfs: Arc<dyn Vfs> = Arc::clone(&disk) as _;
         let cache_size = random.pick(&[10, 10, 20, 500]);
-        let mut db = form.open(vfs, Path::new("limits.db"), cache_size).unwrap();
+        let records = seed.is_multiple_of(4);
+        let name = if records { FILE } else { random.pick(&[FILE, FILE, FILE, "", ":memory:"]) };
+        let mut db = form.open(vfs, Path::new(name), cache_size).unwrap();
+        let mode = random.pick(&[
+            JournalMode::Delete,
+            JournalMode::Truncate,
+            JournalMode::Persist,
+            JournalMode::Memory,
+        ]);
+        db.set_journal_mode(mode).unwrap();
+        db.set_undo_in_memory(random.percent(30));
         if random.percent(40) {
             db.set_random_discard(30, seed);
         }
-        let records = seed.is_multiple_of(4);
         let mut run = Run {
             random,
             form,
@@ -570,8 +582,8 @@ impl Run {
         self.committed = self.world.clone();
         self.savepoints.clear();
         let Some(directory) = &self.directory else { return };
-        let path = self.disk.full_path(Path::new("limits.db")).unwrap();
-        let copy = directory.file("limits.db");
+        let path = self.disk.full_path(Path::new(FILE)).unwrap();
+        let copy = directory.file(FILE);
         std::fs::write(&copy, self.disk.content(&path).unwrap()).unwrap();
         let answer = stock::integrity(&stock::open(&copy));
         assert_eq!(answer, "ok", "stock SQLite");
