@@ -3,7 +3,7 @@
 //! Where payload begins to leave the page, where a chain gets one page more, cells of 0 to 4 bytes
 //! and cells of which just so many fit: each run inserts, replaces and deletes such cells one by
 //! one and in rows, in nested savepoints that are kept or undone, with a cache that holds next to
-//! nothing, and lets changes fail half-way because the database may not grow. The integrity
+//! nothing, and lets changes fail half-way, for want of pages or memory or for an error of the disk. The integrity
 //! checker and a comparison of all entries follow every few steps. Every fourth run has records and
 //! a schema, and stock SQLite is asked about the file of each commit.
 //!
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use support::book::Form;
 use support::random::Random;
@@ -24,8 +25,12 @@ use support::record::{Field, blob, encode, text};
 use support::{Directory, Seeds, number_from, stock};
 use tclbtree::btree::{InsertHints, JournalMode};
 use tclbtree::format::{AutoVacuum, PageNumber};
+use tclbtree::memory::fail_nth;
 use tclbtree::os::Vfs;
-use tclbtree::{Btree, CursorId, Error, INDEX, Key, MemoryVfs, Result, TABLE, TransactionKind};
+use tclbtree::os::simulate::{FaultKnobs, FaultVfs};
+use tclbtree::{
+    Btree, CursorId, Error, INDEX, Key, KeyInfo, MemoryVfs, Result, TABLE, TransactionKind,
+};
 
 /// The name of the database, where it has one.
 const FILE: &str = "limits.db";
@@ -99,6 +104,14 @@ impl Limits {
     }
 }
 
+/// Why a change fails half-way.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    Pages,
+    Memory,
+    Disk,
+}
+
 /// What sizes the entries have for a while.
 #[derive(Debug, Clone, Copy)]
 enum Taste {
@@ -159,6 +172,7 @@ struct Run {
     limits: Limits,
     taste: Taste,
     disk: Arc<MemoryVfs>,
+    knobs: Arc<FaultKnobs>,
     db: Btree,
     world: World,
     committed: World,
@@ -185,7 +199,8 @@ impl Run {
             },
         };
         let disk = Arc::new(MemoryVfs::new());
-        let vfs: Arc<dyn Vfs> = Arc::clone(&disk) as _;
+        let knobs = Arc::new(FaultKnobs::new());
+        let vfs = Arc::new(FaultVfs::new(Arc::clone(&disk) as _, Arc::clone(&knobs)));
         let cache_size = random.pick(&[10, 10, 20, 500]);
         let records = seed.is_multiple_of(4);
         let name = if records { FILE } else { random.pick(&[FILE, FILE, FILE, "", ":memory:"]) };
@@ -207,6 +222,7 @@ impl Run {
             limits: Limits::of(form),
             taste: Taste::Mixed,
             disk,
+            knobs,
             db,
             world: World::new(),
             committed: World::new(),
@@ -268,7 +284,7 @@ impl Run {
             4 => self.clear_tree(tree),
             5..17 => self.savepoint(),
             17..20 => drop(self.db.incremental_vacuum().unwrap()),
-            20..24 => self.hit_the_limit(tree),
+            20..24 => self.fail_half_way(tree),
             24..30 => self.put_data(tree),
             30..36 => self.replace(tree),
             36..42 => self.look(tree),
@@ -283,7 +299,12 @@ impl Run {
     fn cursor(&mut self, tree: usize) -> CursorId {
         let root = self.world[tree].root;
         let db = &mut self.db;
-        *self.cursors.entry(root.get()).or_insert_with(|| db.open_cursor(root, true).unwrap())
+        // Keys that are records are in the same order as their bytes here.
+        let compare = self.records && self.world[tree].kind == INDEX && root.get() % 2 == 0;
+        *self.cursors.entry(root.get()).or_insert_with(|| match compare {
+            true => db.open_index_cursor(root, true, KeyInfo::new()).unwrap(),
+            false => db.open_cursor(root, true).unwrap(),
+        })
     }
 
     fn close_cursors(&mut self) {
@@ -366,6 +387,12 @@ impl Run {
             1 => {
                 let sought = self.db.seek(cursor, key.as_key())?;
                 InsertHints { behind_all: false, sought: Some(sought) }
+            }
+            // A wrong hint costs time and does no harm.
+            2 => {
+                let (other, _) = self.entry(tree);
+                let sought = self.db.seek(cursor, other.as_key())?;
+                InsertHints { behind_all: self.random.percent(20), sought: Some(sought) }
             }
             _ => InsertHints::default(),
         };
@@ -544,37 +571,69 @@ impl Run {
     }
 
     fn undo_to(&mut self, index: usize) {
-        self.db.rollback_savepoint(Some(index)).unwrap();
+        if let Err(error) = self.db.rollback_savepoint(Some(index)) {
+            // Some errors leave only the rollback of all.
+            assert!(matches!(error, Error::Io { .. } | Error::Full | Error::NoMemory), "{error:?}");
+            self.roll_back();
+            return self.db.begin(TransactionKind::Write).unwrap();
+        }
         self.world = self.savepoints[index].clone();
         self.savepoints.truncate(index + 1);
         // A root may have gone, or have been another tree's.
         self.close_cursors();
     }
 
-    /// Changes until one fails half-way for want of pages, and its savepoint is undone.
-    fn hit_the_limit(&mut self, tree: usize) {
+    /// Changes until one fails half-way, for want of pages or memory or for an error of the disk,
+    /// and its savepoint, or one before, is undone; all, if that is asked for.
+    fn fail_half_way(&mut self, tree: usize) {
         let open = self.savepoints.len();
         self.db.open_savepoints(open + 1).unwrap();
         self.savepoints.push(self.world.clone());
+        self.cursor(tree);
         let pages = self.db.page_count();
-        self.db.set_page_limit(pages + self.random.below(3) as u32);
+        let reason = self.random.pick(&[Reason::Pages, Reason::Memory, Reason::Disk]);
+        let chance = self.random.between(1, 60) as u32;
+        match reason {
+            Reason::Pages => drop(self.db.set_page_limit(pages + chance % 3)),
+            Reason::Memory => drop(fail_nth(chance, 1 + chance % 2)),
+            Reason::Disk => self.knobs.io_error_pending.store(chance as i32, Ordering::Relaxed),
+        }
+        let mut failed = false;
         for _ in 0..30 {
-            let (key, data) = self.entry(tree);
-            match self.try_insert(tree, &key, &data) {
-                Ok(()) => {
-                    self.world[tree].entries.insert(key, data);
-                }
-                Err(error) => {
-                    assert_eq!(error, Error::Full);
-                    self.refused += 1;
-                    let index = self.random.between(0, open);
-                    let index = if self.random.percent(70) { open } else { index };
-                    self.undo_to(index);
-                    break;
-                }
+            let change = if self.random.percent(70) { Run::try_entry } else { Run::try_remove };
+            if let Err(error) = change(self, tree) {
+                let known = matches!(error, Error::Full | Error::NoMemory | Error::Io { .. });
+                assert!(known, "{error:?}");
+                failed = true;
+                break;
             }
         }
         self.db.set_page_limit(u32::MAX - 1);
+        fail_nth(0, 0);
+        self.knobs.io_error_pending.store(0, Ordering::Relaxed);
+        if failed {
+            self.refused += 1;
+            let index = self.random.between(0, open);
+            let index = if self.random.percent(70) { open } else { index };
+            self.undo_to(index);
+        }
+    }
+
+    fn try_entry(&mut self, tree: usize) -> Result<()> {
+        let (key, data) = self.entry(tree);
+        self.try_insert(tree, &key, &data)?;
+        self.world[tree].entries.insert(key, data);
+        Ok(())
+    }
+
+    fn try_remove(&mut self, tree: usize) -> Result<()> {
+        let Some(key) = self.present(tree) else { return Ok(()) };
+        let cursor = self.cursor(tree);
+        if self.db.seek(cursor, key.as_key())?.is_eq() {
+            self.db.delete(cursor)?;
+            self.world[tree].entries.remove(&key);
+        }
+        Ok(())
     }
 
     fn commit(&mut self) {
