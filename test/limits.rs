@@ -189,9 +189,14 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Run {
         let mut random = Random::new(seed);
+        let page_size = random.pick(&[512, 512, 512, 1024, 1024, 4096, 65536]);
+        let reserved = match page_size {
+            1024.. if random.percent(30) => random.below(256) as u8,
+            _ => random.pick(&[0, 0, 1, 4, 32]),
+        };
         let form = Form {
-            page_size: random.pick(&[512, 512, 512, 1024, 1024, 4096, 65536]),
-            reserved: random.pick(&[0, 0, 4, 32]),
+            page_size,
+            reserved,
             auto_vacuum: match seed % 3 {
                 0 => AutoVacuum::Full,
                 1 => AutoVacuum::None,
@@ -204,7 +209,14 @@ impl Run {
         let cache_size = random.pick(&[10, 10, 20, 500]);
         let records = seed.is_multiple_of(4);
         let name = if records { FILE } else { random.pick(&[FILE, FILE, FILE, "", ":memory:"]) };
-        let mut db = form.open(vfs, Path::new(name), cache_size).unwrap();
+        let mut options = form.options(cache_size);
+        if !records && random.percent(30) {
+            // The lock page is among the first ones.
+            options.lock_offset = page_size * random.between(2, 60) as u32;
+        }
+        let mut db = Btree::open(vfs, name, &options).unwrap();
+        db.set_page_size(Some(options.page_size), Some(reserved), false).unwrap();
+        db.set_auto_vacuum(form.auto_vacuum).unwrap();
         let mode = random.pick(&[
             JournalMode::Delete,
             JournalMode::Truncate,
@@ -235,6 +247,10 @@ impl Run {
             refused: 0,
         };
         run.db.begin(TransactionKind::Write).unwrap();
+        if !records {
+            // On page 1 there is less room than on any other.
+            run.world.push(Tree { kind: TABLE, root: PageNumber::ONE, entries: BTreeMap::new() });
+        }
         for _ in 0..run.random.between(1, 3) {
             run.create_tree();
         }
@@ -532,6 +548,13 @@ impl Run {
             return;
         }
         self.close_cursors();
+        if self.world[tree].root == PageNumber::ONE {
+            assert_eq!(self.db.drop_table(1), Ok(None));
+            // It stays, and is of another kind.
+            let tree = &mut self.world[tree];
+            (tree.kind, tree.entries) = (1, BTreeMap::new());
+            return;
+        }
         let dropped = self.world.remove(tree);
         if let Some(moved) = self.db.drop_table(dropped.root.get()).unwrap() {
             let tree = self.world.iter_mut().find(|tree| tree.root == moved);
@@ -656,8 +679,10 @@ impl Run {
     }
 
     fn check(&mut self) {
-        let mut roots = vec![1];
-        roots.extend(self.world.iter().map(|tree| i64::from(tree.root.get())));
+        let mut roots: Vec<_> = self.world.iter().map(|tree| i64::from(tree.root.get())).collect();
+        if self.records {
+            roots.push(1);
+        }
         let lines = self.db.integrity_check(&roots, 10).unwrap();
         assert!(lines.is_empty(), "integrity check: {lines:?}");
         for tree in 0..self.world.len() {
