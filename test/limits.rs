@@ -3,9 +3,9 @@
 //! Where payload begins to leave the page, where a chain gets one page more, cells of 0 to 4 bytes
 //! and cells of which just so many fit: each run inserts, replaces and deletes such cells one by
 //! one and in rows, in nested savepoints that are kept or undone, with a cache that holds next to
-//! nothing, and lets changes fail half-way, for want of pages or memory or for an error of the disk. The integrity
-//! checker and a comparison of all entries follow every few steps. Every fourth run has records and
-//! a schema, and stock SQLite is asked about the file of each commit.
+//! nothing, and lets changes fail half-way, for want of pages or memory or for an error of the
+//! disk. The integrity checker and a comparison of all entries follow every few steps. Every fourth
+//! run has records and a schema, and stock SQLite is asked about the file of each commit.
 //!
 //! `TCLBTREE_OPERATIONS` sets the steps per seed; seeds as in `support::Seeds`.
 
@@ -316,7 +316,8 @@ impl Run {
         let root = self.world[tree].root;
         let db = &mut self.db;
         // Keys that are records are in the same order as their bytes here.
-        let compare = self.records && self.world[tree].kind == INDEX && root.get() % 2 == 0;
+        let is_index = self.records && self.world[tree].kind == INDEX;
+        let compare = is_index && root.get().is_multiple_of(2);
         *self.cursors.entry(root.get()).or_insert_with(|| match compare {
             true => db.open_index_cursor(root, true, KeyInfo::new()).unwrap(),
             false => db.open_cursor(root, true).unwrap(),

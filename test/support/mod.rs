@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | `TCLBTREE_SEED` | all | first seed, or first case |
 //! | `TCLBTREE_SEEDS` | those with `TCLBTREE_SECONDS` | how many seeds |
-//! | `TCLBTREE_SECONDS` | model, limits, keys, tangled, crash, killed, shared | seconds to go on with further seeds |
+//! | `TCLBTREE_SECONDS` | model, limits, keys, tangled, crash, killed, shared | go on for so long |
 //! | `TCLBTREE_OPERATIONS` | model, limits | operations for each seed |
 //! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
