@@ -30,8 +30,8 @@ PACKAGE = $(DESTDIR)$(PREFIX)/lib/tcltk/tclbtree$(VERSION)
 WITH_LIBRARY = TCLBTREE_LIBRARY="$$(cd $(CARGO_TARGET_DIR)/release && pwd)/libtclbtree.so"
 
 # The tests that go on for as long as they are told.
-TORTURES = model keys interop recovery killed locks faults memory crash together backup shared \
-    write_behind queue damage
+TORTURES = model limits keys interop recovery killed locks faults memory crash together backup shared \
+    write_behind queue damage tangled
 
 .PHONY: all demo test torture loom tsan memcheck bench bench-instructions bench-tcl docs install \
     clean help

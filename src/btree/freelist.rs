@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// The bytes of a page that is being put to a new use: it is no node until made one.
-    fn fresh_bytes(&mut self, page: PageMut) -> &mut [u8] {
+    pub(super) fn fresh_bytes(&mut self, page: PageMut) -> &mut [u8] {
         let (bytes, info) = self.pager.parts_mut(page);
         NodeInfo::reset(info);
         bytes

@@ -167,6 +167,8 @@ impl Btree {
         if !cursor.may_become(store, key)? {
             return Ok(false);
         }
+        // This leaf may be any one, not that of the entries that were put behind all others.
+        cursor.note_insert_place(store, Ordering::Equal);
         let replaced = cursor.insert(store, key, data, zeros as usize, Ordering::Equal);
         let parked = cursor.park(store);
         self.note_failure(replaced.and(parked))?;

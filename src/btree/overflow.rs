@@ -134,6 +134,16 @@ impl Store {
         self.checked_number(number)
     }
 
+    /// The page `number`, if that can be part of a chain that is going to change: a page that a
+    /// cursor or the operation itself works with is a node, whatever a damaged chain says.
+    fn own_chain_page(&self, number: u32) -> Result<PageNumber> {
+        let page = self.chain_page(number)?;
+        if self.pager.is_in_use(page) {
+            return Err(Error::corrupt("page of a chain is in use elsewhere").on_page(number));
+        }
+        Ok(page)
+    }
+
     /// The number of pages of a chain for `length` bytes.
     fn chain_length(&self, length: usize) -> Result<usize> {
         let pages = length.div_ceil(self.format.overflow_capacity());
@@ -238,7 +248,7 @@ impl Store {
         let (mut skipped, mut from) = (offset / capacity, offset % capacity);
         let (mut number, mut rest) = (first, bytes);
         while !rest.is_empty() {
-            let page = self.chain_page(number)?;
+            let page = self.own_chain_page(number)?;
             let mark = self.pager.mark();
             let page = self.pager.fetch(page)?;
             number = u32_at(self.pager.bytes(page), 0)?;
@@ -247,8 +257,7 @@ impl Store {
             } else {
                 let (now, later) = rest.split_at(rest.len().min(capacity - from));
                 let page = self.pager.make_writable(page)?;
-                slice_mut(self.pager.bytes_mut(page), PAYLOAD + from, now.len())?
-                    .copy_from_slice(now);
+                slice_mut(self.fresh_bytes(page), PAYLOAD + from, now.len())?.copy_from_slice(now);
                 (rest, from) = (later, 0);
             }
             self.pager.release(mark);
@@ -304,7 +313,7 @@ impl Store {
     pub(crate) fn free_overflow(&mut self, first: PageNumber, length: usize) -> Result<()> {
         let mut number = first.get();
         for left in (0..self.chain_length(length)?).rev() {
-            let page = self.chain_page(number)?;
+            let page = self.own_chain_page(number)?;
             let mark = self.pager.mark();
             let (next, content) = if left == 0 {
                 (0, None)

@@ -150,6 +150,7 @@ impl Btree {
     /// root afterwards. A root that is none any more makes it unusable.
     fn with_cursors_off(&mut self, work: impl FnOnce(&mut Btree) -> Result<()>) -> Result<()> {
         self.let_cursors_go();
+        self.store.change_shape();
         let result = self.change(work);
         let mark = self.store.pager.mark();
         for (_, cursor) in self.cursors.iter_mut() {

@@ -200,6 +200,10 @@ impl Store {
         let mark = self.pager.mark();
         let child = self.node(parent).child(index)?;
         let page = self.fetch_child(parent, child)?;
+        // Those of this tree have been put away; so it belongs to another one as well.
+        if self.pager.is_held(self.pager.number(page)) {
+            return Err(Error::corrupt("page of two trees").on_page(child));
+        }
         let entries = self.clear_node(page, depth + 1, seen)?;
         self.free_page(self.pager.number(page), Some(page))?;
         self.pager.release(mark);

@@ -12,9 +12,9 @@
 //! | variable | used by | meaning |
 //! | --- | --- | --- |
 //! | `TCLBTREE_SEED` | all | first seed, or first case |
-//! | `TCLBTREE_SEEDS` | model, keys, crash, killed, shared | how many seeds |
-//! | `TCLBTREE_SECONDS` | model, keys, crash, killed, shared | go on with further seeds for so long |
-//! | `TCLBTREE_OPERATIONS` | model | operations for each seed |
+//! | `TCLBTREE_SEEDS` | those with `TCLBTREE_SECONDS` | how many seeds |
+//! | `TCLBTREE_SECONDS` | model, limits, keys, tangled, crash, killed, shared | go on for so long |
+//! | `TCLBTREE_OPERATIONS` | model, limits | operations for each seed |
 //! | `TCLBTREE_TRANSACTIONS` | interop | transactions for each setting |
 //! | `TCLBTREE_IMAGES` | crash | crashes for each stream of transactions |
 //! | `TCLBTREE_STREAMS` | write_behind | streams for each setting |

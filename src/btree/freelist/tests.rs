@@ -1,6 +1,6 @@
 #![allow(clippy::indexing_slicing)]
 
-use super::super::store::testing::{database, database_with_lock_page, page, peek, poke};
+use super::super::store::testing::{database, database_with_lock_page, fill, page, peek, poke};
 use super::*;
 use crate::btree::{Btree, TABLE};
 use crate::format::AutoVacuum;
@@ -265,4 +265,22 @@ fn a_page_freed_under_a_cursor_is_allocated_again() {
         db.store.pager.unpin(held);
         db.store.pager.release(mark);
     }
+}
+
+/// D286: nor is a page freed with its tree that a cursor holds which is on another tree.
+#[test]
+fn a_page_of_two_trees_is_not_freed_under_a_cursor() {
+    let mut db = database(512, AutoVacuum::None);
+    let roots = [(); 2].map(|()| db.create_table(TABLE).unwrap());
+    for root in roots {
+        fill(&mut db, root, 1..=40, 40);
+    }
+    let child = |db: &mut Btree, root: PageNumber| peek(db, root.get())[8..12].to_vec();
+    let last = child(&mut db, roots[1]);
+    poke(&mut db, roots[0].get(), 8, &last);
+    let cursor = db.open_cursor(roots[1], false).unwrap();
+    assert_eq!(db.last(cursor), Ok(true));
+    assert!(is_corrupt(db.clear_table(roots[0].get())));
+    assert_eq!(db.integer_key(cursor), Ok(40));
+    assert_eq!(db.data(cursor), Ok(vec![40; 40]));
 }

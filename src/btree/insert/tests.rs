@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::btree::store::testing::database;
+use crate::btree::store::testing::{database, entries, fill, peek};
 use crate::btree::{Btree, CursorId, INDEX, Key, TABLE, TransactionKind};
 use crate::format::{AutoVacuum, PageNumber};
 
@@ -212,4 +212,66 @@ fn a_record_takes_the_place_of_another() {
     assert_eq!(db.integrity_check(&[1, i64::from(root.get())], 10).unwrap(), [""; 0]);
     db.close_cursor(cursor);
     assert!(db.replace(cursor, Key::Bytes(b"x"), &[], 0).is_err());
+}
+
+/// What is replaced anywhere does not become the place behind all others.
+#[test]
+fn an_append_after_a_replacement_goes_to_the_end() {
+    let mut db = database(512, AutoVacuum::None);
+    let root = db.create_table(INDEX).unwrap();
+    let cursor = db.open_cursor(root, true).unwrap();
+    for number in 0..60 {
+        db.insert(cursor, Key::Bytes(&bytes_of(number, 30)), &[], 0).unwrap();
+    }
+    // The first leaf gets room.
+    for number in [1, 2] {
+        assert!(db.seek(cursor, Key::Bytes(&bytes_of(number, 30))).unwrap().is_eq());
+        db.delete(cursor).unwrap();
+    }
+    let mut replacement = bytes_of(0, 29);
+    replacement.push(b'x');
+    assert!(db.seek(cursor, Key::Bytes(&bytes_of(0, 30))).unwrap().is_eq());
+    assert!(db.replace(cursor, Key::Bytes(&replacement), &[], 0).unwrap());
+    db.insert(cursor, Key::Bytes(&bytes_of(60, 30)), &[], 0).unwrap();
+    assert!(db.last(cursor).unwrap());
+    assert_eq!(db.key(cursor), Ok(bytes_of(60, 30)));
+}
+
+/// Nor does a leaf that was the last one before somebody wrote pages past the trees.
+#[test]
+fn an_append_after_pages_were_exchanged_goes_to_the_end() {
+    let mut db = database(512, AutoVacuum::None);
+    let [first, second] = [1, 100].map(|start| {
+        let root = db.create_table(TABLE).unwrap();
+        fill(&mut db, root, start..start + 40, 30);
+        root
+    });
+    // From now on this cursor knows where the last leaf of the second tree is.
+    let cursor = db.open_cursor(second, true).unwrap();
+    for key in [200, 201] {
+        db.insert(cursor, Key::Integer(key), b"x", 0).unwrap();
+    }
+    // The right-most leaves of both trees change places.
+    let roots = [first, second].map(PageNumber::get);
+    let leaves =
+        roots.map(|root| u32::from_be_bytes(*peek(&mut db, root)[8..].first_chunk().unwrap()));
+    let mut new = Vec::new();
+    for (one, other) in [(0, 1), (1, 0)] {
+        let mut root = peek(&mut db, roots[one]);
+        root[8..12].copy_from_slice(&leaves[other].to_be_bytes());
+        let leaf = peek(&mut db, leaves[one]);
+        for (number, bytes) in [(roots[one], root), (leaves[other], leaf)] {
+            db.hold_page(number).unwrap();
+            new.push((number, bytes));
+        }
+    }
+    for (number, bytes) in new {
+        db.write_page(number, &bytes).unwrap();
+        db.let_page_go(number);
+    }
+    db.insert(cursor, Key::Integer(202), b"x", 0).unwrap();
+    assert!(db.last(cursor).unwrap());
+    assert_eq!(db.integer_key(cursor), Ok(202));
+    db.close_cursor(cursor);
+    assert_eq!(entries(&mut db, first).len(), 40);
 }

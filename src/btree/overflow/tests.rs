@@ -126,3 +126,30 @@ fn broken_chains_are_corrupt() {
     assert!(db.store.overflow_chain(page(2), usize::MAX).is_err());
     assert!(db.store.free_overflow(page(1), 10).is_err());
 }
+
+/// D286: a chain that leads to a page that somebody works with as a node is neither freed nor
+/// written to. A replacement of the same size would find the page changed under it.
+#[test]
+fn a_chain_that_leads_to_a_node_in_use_is_left_alone() {
+    use super::super::{Key, TABLE};
+    type Change = fn(&mut crate::btree::Btree, crate::btree::CursorId) -> Result<()>;
+    let changes: [Change; 3] = [
+        |db, cursor| db.put_data(cursor, 1000, &[7; 500]),
+        |db, cursor| db.delete(cursor),
+        |db, cursor| db.insert(cursor, Key::Integer(1), &content(2000), 0),
+    ];
+    for change in changes {
+        let mut db = database(512, AutoVacuum::None);
+        let root = db.create_table(TABLE).unwrap();
+        let cursor = db.open_cursor(root, true).unwrap();
+        db.insert(cursor, Key::Integer(1), &content(2000), 0).unwrap();
+        db.insert(cursor, Key::Integer(2), &content(9), 0).unwrap();
+        assert!(db.seek(cursor, Key::Integer(1)).unwrap().is_eq());
+        let first = db.overflow_pages(cursor).unwrap()[0];
+        poke(&mut db, first.get(), 0, &root.get().to_be_bytes());
+        let before = peek(&mut db, root.get());
+        let changed = change(&mut db, cursor);
+        assert!(matches!(changed, Err(Error::Corrupt { .. })), "{changed:?}");
+        assert!(peek(&mut db, root.get()) == before);
+    }
+}
