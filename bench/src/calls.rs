@@ -1,9 +1,10 @@
-//! What the system calls of some rows cost alone: a bound for whoever keeps SQLite's locks
-//! and writes its files with `read` and `write`.
+//! What the system calls of some rows cost alone: a bound for whoever keeps SQLite's locks and
+//! writes its files with `read` and `write`.
 //!
-//! Each row makes just the calls that a page that is not in the cache takes, or that the protocol asks
-//! of a transaction of one row, on a file of the same size: no tree, no cache. A ratio that is below that of the calls to SQLite's time cannot be
-//! had without mapping files into memory or leaving out locks or syncs.
+//! Each row makes just the calls that pages take which are not in the cache, or that the protocol
+//! asks of a transaction of one row, on a file of the same size: no tree, no cache, nothing that
+//! balancing reads. Where SQLite's time is hardly more than theirs, a ratio much below one cannot
+//! be had without mapping files into memory, or leaving out locks or syncs.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -164,8 +165,8 @@ impl Calls {
         Ok(sample)
     }
 
-    /// Reads a page into the cache, which has room for `room`. Before that, another one is written if
-    /// all are `dirty`.
+    /// Reads a page into the cache, which has room for `room`. Before that, another one is written
+    /// if all are `dirty`.
     fn miss(&mut self, number: usize, room: usize, dirty: bool) -> Result<()> {
         let frame = number % room;
         if dirty {
@@ -187,7 +188,8 @@ impl Calls {
         self.unlock()
     }
 
-    /// The shared lock, a look for a journal that has to be rolled back, and one at the change counter.
+    /// The shared lock, and a look for a journal that has to be rolled back and at the change
+    /// counter.
     fn begin(&mut self) -> Result<()> {
         self.fcntl(libc::F_GETLK, libc::F_RDLCK, PENDING, 1)?;
         self.fcntl(libc::F_SETLK, libc::F_RDLCK, SHARED, SHARED_SIZE)?;

@@ -457,9 +457,9 @@ fn at(times: &[Duration], part: f64) -> Duration {
     times.get(index.round() as usize).copied().unwrap_or_default()
 }
 
-/// Copies a file as a database writes one, page by page. What is written at once, the system may keep
-/// as one piece of memory, and then every page that is written into it takes up to eight times as
-/// long, whoever writes it.
+/// Copies a file as a database writes one, page by page. What is written at once, the system may
+/// keep as one piece of memory, and then every page that is written into it takes up to eight times
+/// as long, whoever writes it.
 fn copy_by_pages(from: &Path, to: &Path, page_size: usize) -> Result<()> {
     let bytes = std::fs::read(from)?;
     let mut copy = std::fs::File::create(to)?;
