@@ -330,7 +330,12 @@ impl Journal {
     /// # Errors
     /// Those of truncation.
     pub(in crate::pager) fn cut(&mut self, size: u64) -> Result<()> {
-        if self.out.file().size()? > size { self.out.file_mut().truncate(size) } else { Ok(()) }
+        // No file is shorter than nothing, so the usual cut needs no look at it.
+        match size {
+            0 => self.out.file_mut().truncate(0),
+            _ if self.out.file().size()? > size => self.out.file_mut().truncate(size),
+            _ => Ok(()),
+        }
     }
 
     /// Syncs the file.
