@@ -7,15 +7,13 @@
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use support::book::{Book, Change, Content, Form};
 use support::random::Random;
-use support::{Directory, number_from, stock};
+use support::{Directory, cases, number_from, stock};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::os::Vfs;
 use tclbtree::os::simulate::{FaultKnobs, FaultVfs};
@@ -23,12 +21,6 @@ use tclbtree::{Btree, CursorId, Error, Key, MemoryVfs, Options, Result, Transact
 
 /// No walk over a damaged tree goes on for longer; endless ones are cut off by the checks below.
 const STEPS: usize = 3000;
-
-/// A case that takes longer hangs, in seconds. They take milliseconds.
-const PATIENCE: u64 = 60;
-
-/// The number that stands for "no case any more".
-const DONE: u64 = u64::MAX - 1;
 
 /// A sound database and the roots of its trees.
 struct Sample {
@@ -364,45 +356,17 @@ fn read_entry(db: &mut Btree, cursor: CursorId) {
     accept(db.local_data(cursor).map(<[u8]>::len));
 }
 
-/// Ends the process if `case` stays the same for too long.
-fn watch(case: Arc<AtomicU64>) {
-    std::thread::spawn(move || {
-        let mut last = u64::MAX;
-        loop {
-            std::thread::sleep(Duration::from_secs(PATIENCE));
-            let now = case.load(Ordering::Relaxed);
-            if now == DONE {
-                return;
-            }
-            if now == last {
-                eprintln!("case {now} hangs: TCLBTREE_SEED={now} TCLBTREE_CASES=1");
-                std::process::exit(1);
-            }
-            last = now;
-        }
-    });
-}
-
 #[test]
 fn damaged_files_cause_known_errors_only() {
     let first = number_from("TCLBTREE_SEED", 1);
-    let cases = number_from("TCLBTREE_CASES", 2000);
+    let count = number_from("TCLBTREE_CASES", 2000);
     let samples = Sample::all();
-    let running = Arc::new(AtomicU64::new(0));
-    watch(Arc::clone(&running));
-    let mut failed = Vec::new();
-    for case in first..first + cases {
-        running.store(case, Ordering::Relaxed);
+    cases::run(first..first + count, "TCLBTREE_CASES", |case| {
         let mut random = Random::new(case);
         let sample = &samples[random.below(samples.len())];
         let bytes = damage(sample, &mut random);
-        if catch_unwind(AssertUnwindSafe(|| examine(sample, &bytes, &mut random))).is_err() {
-            eprintln!("case {case} failed: TCLBTREE_SEED={case} TCLBTREE_CASES=1");
-            failed.push(case);
-        }
-    }
-    running.store(DONE, Ordering::Relaxed);
-    assert!(failed.is_empty(), "{} of {cases} cases failed: {failed:?}", failed.len());
+        examine(sample, &bytes, &mut random);
+    });
 }
 
 /// D287: a damaged tree does not keep the others from being read.

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use support::book::Form;
 use support::random::Random;
 use support::record::{Field, blob, encode, text};
+use support::tree::{KINDS, OwnedKey, Tree};
 use support::{Directory, Seeds, number_from, stock};
 use tclbtree::btree::{InsertHints, JournalMode};
 use tclbtree::format::{AutoVacuum, PageNumber};
@@ -35,43 +36,10 @@ use tclbtree::{
 /// The name of the database, where it has one.
 const FILE: &str = "limits.db";
 
-/// Kinds of tree with a layout of their own.
-const KINDS: [u8; 6] = [0, 1, 2, 3, 5, 7];
-
 /// With so many bytes in all, trees begin to shrink.
 const CROWDED: usize = 400_000;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum OwnedKey {
-    Integer(i64),
-    Bytes(Vec<u8>),
-}
-
-impl OwnedKey {
-    fn as_key(&self) -> Key<'_> {
-        match self {
-            OwnedKey::Integer(key) => Key::Integer(*key),
-            OwnedKey::Bytes(key) => Key::Bytes(key),
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Tree {
-    kind: u8,
-    root: PageNumber,
-    entries: BTreeMap<OwnedKey, Vec<u8>>,
-}
-
 impl Tree {
-    fn has_integer_keys(&self) -> bool {
-        self.kind & 5 != 0
-    }
-
-    fn has_data(&self) -> bool {
-        self.kind & 2 == 0
-    }
-
     fn bytes(&self) -> usize {
         let bytes = |(key, data): (&OwnedKey, &Vec<u8>)| match key {
             OwnedKey::Integer(_) => 8 + data.len(),

@@ -18,49 +18,16 @@ use std::sync::Arc;
 
 use support::book::Form;
 use support::random::Random;
+use support::tree::{KINDS, OwnedKey, Tree};
 use support::{Seeds, number_from};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::os::Vfs;
-use tclbtree::{Btree, CursorId, Error, Key, LockedCursor, MemoryVfs, TransactionKind};
-
-/// Kinds of tree with a layout of their own (4 and 6 are 5 and 7 under another name).
-const KINDS: [u8; 6] = [0, 1, 2, 3, 5, 7];
+use tclbtree::{Btree, CursorId, Error, LockedCursor, MemoryVfs, TransactionKind};
 
 /// With so many entries in all, trees begin to shrink.
 const CROWDED: usize = 1000;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum OwnedKey {
-    Integer(i64),
-    Bytes(Vec<u8>),
-}
-
-impl OwnedKey {
-    fn as_key(&self) -> Key<'_> {
-        match self {
-            OwnedKey::Integer(key) => Key::Integer(*key),
-            OwnedKey::Bytes(key) => Key::Bytes(key),
-        }
-    }
-}
-
-/// What a tree holds.
-#[derive(Debug, Clone)]
-struct Tree {
-    kind: u8,
-    root: PageNumber,
-    entries: BTreeMap<OwnedKey, Vec<u8>>,
-}
-
 impl Tree {
-    fn has_integer_keys(&self) -> bool {
-        self.kind & 5 != 0
-    }
-
-    fn has_data(&self) -> bool {
-        self.kind & 2 == 0
-    }
-
     fn above(&self, key: &OwnedKey) -> Option<OwnedKey> {
         self.entries.range((Excluded(key), Unbounded)).next().map(|(key, _)| key.clone())
     }

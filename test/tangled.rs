@@ -13,24 +13,15 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use support::Seeds;
 use support::book::Form;
 use support::random::Random;
+use support::{Seeds, cases};
 use tclbtree::format::{AutoVacuum, PageNumber};
 use tclbtree::os::Vfs;
 use tclbtree::{Btree, CursorId, Error, Key, MemoryVfs, Result, TransactionKind};
-
-/// A case that takes longer hangs, in seconds. They take milliseconds.
-const PATIENCE: u64 = 60;
-
-/// The number that stands for "no case any more".
-const DONE: u64 = u64::MAX - 1;
 
 /// Keys of every tree.
 const KEYS: i64 = 400;
@@ -442,25 +433,6 @@ fn examine(sample: &Sample, mut random: Random) {
     }
 }
 
-/// Ends the process if `case` stays the same for too long.
-fn watch(case: Arc<AtomicU64>) {
-    std::thread::spawn(move || {
-        let mut last = u64::MAX;
-        loop {
-            std::thread::sleep(Duration::from_secs(PATIENCE));
-            let now = case.load(Ordering::Relaxed);
-            if now == DONE {
-                return;
-            }
-            if now == last {
-                eprintln!("case {now} hangs: TCLBTREE_SEED={now} TCLBTREE_SEEDS=1");
-                std::process::exit(1);
-            }
-            last = now;
-        }
-    });
-}
-
 #[test]
 fn changes_to_tangled_files_are_refused_or_undone() {
     let forms = [
@@ -472,18 +444,7 @@ fn changes_to_tangled_files_are_refused_or_undone() {
     let samples = forms.map(|(page_size, reserved, auto_vacuum)| {
         Sample::new(Form { page_size, reserved, auto_vacuum })
     });
-    let running = Arc::new(AtomicU64::new(0));
-    watch(Arc::clone(&running));
-    let mut failed = Vec::new();
-    for case in Seeds::from_environment(400) {
-        running.store(case, Ordering::Relaxed);
-        let random = Random::new(case);
-        let sample = &samples[case as usize % samples.len()];
-        if catch_unwind(AssertUnwindSafe(|| examine(sample, random))).is_err() {
-            eprintln!("case {case} failed: TCLBTREE_SEED={case} TCLBTREE_SEEDS=1");
-            failed.push(case);
-        }
-    }
-    running.store(DONE, Ordering::Relaxed);
-    assert!(failed.is_empty(), "{} cases failed: {failed:?}", failed.len());
+    cases::run(Seeds::from_environment(400), "TCLBTREE_SEEDS", |case| {
+        examine(&samples[case as usize % samples.len()], Random::new(case));
+    });
 }

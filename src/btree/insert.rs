@@ -262,10 +262,11 @@ fn write_entry(
     let page = store.pager.make_writable(leaf)?;
     let (data, zeros) = if kind.has_data() { (data, zeros) } else { (&[][..], 0) };
     let front = front_of(kind, key, data.len() + zeros);
-    let (key, head) = match key {
-        Key::Integer(key) => (&[][..], head_of_integer(key)),
-        Key::Bytes(key) => (key, head_of_bytes(key)),
+    let head = || match key {
+        Key::Integer(key) => head_of_integer(key),
+        Key::Bytes(key) => head_of_bytes(key),
     };
+    let key = if let Key::Bytes(key) = key { key } else { &[] };
     store.node_mut(page).insert_parts(index, front, [key, data], zeros, head)
 }
 

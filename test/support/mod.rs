@@ -5,6 +5,8 @@
 //! | [`random`] | repeatable random numbers |
 //! | [`record`] | records for the schema table and for rows that stock SQLite reads |
 //! | [`book`] | a database that this engine and stock SQLite both understand |
+//! | [`cases`] | numbered cases that may panic or hang |
+//! | [`tree`] | what a tree of any kind should hold |
 //! | [`stock`] | stock SQLite, in this process and as the `sqlite3` program |
 //!
 //! What a run does beyond the normal one is said by the environment:
@@ -24,9 +26,11 @@
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
 pub(crate) mod book;
+pub(crate) mod cases;
 pub(crate) mod random;
 pub(crate) mod record;
 pub(crate) mod stock;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -105,8 +105,8 @@ impl NodeMut<'_> {
     }
 
     /// Writes a cell to `index`, made of its integers, the parts of its payload and `zeros` zero
-    /// bytes, if there is room in one piece; `false` if not, or if a cell is parked. `head` is that
-    /// of the key.
+    /// bytes, if there is room in one piece; `false` if not, or if a cell is parked. `head`
+    /// makes the head of the key.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the free space is not what the page says.
@@ -117,7 +117,7 @@ impl NodeMut<'_> {
         front: Front,
         payload: [&[u8]; 2],
         zeros: usize,
-        head: u64,
+        head: impl FnOnce() -> u64,
     ) -> Result<bool> {
         let front = front.bytes();
         let [key, data] = payload;
@@ -144,7 +144,7 @@ impl NodeMut<'_> {
         self.insert_pointer(index, behind, at)?;
         self.info.free -= (size + 2) as u32;
         if self.info.has_heads() {
-            self.info.insert_head(index, Some(head));
+            self.info.insert_head(index, Some(head()));
         }
         self.set_count(count + 1)?;
         Ok(true)
