@@ -369,19 +369,21 @@ impl Cursor {
                 start = 0;
             }
             let (overflow, tail) = (old.overflow, old.payload as usize - old.local.len());
-            let same_size = old.size == cell[start..].len().max(4);
             if overflow != 0 {
                 let first = store.checked_number(overflow)?;
                 store.free_overflow(first, tail)?;
             }
-            if same_size {
-                return store.node_mut(page).overwrite(index, &cell[start..]);
+            if store.node_mut(page).overwrite(index, &cell[start..])? {
+                return Ok(());
             }
             store.node_mut(page).remove(index)?;
         } else if found.is_lt() && node.cell_count() > 0 {
             index += 1;
         }
-        store.node_mut(page).insert(index, &cell[start..])?;
+        let mut work = store.workspace.take().unwrap_or_default();
+        let inserted = store.node_mut(page).insert_or_park(index, &cell[start..], work.spare());
+        store.workspace = Some(work);
+        inserted?;
         if store.node(level.page).parked_count() > 0 {
             balance::balance(store, &self.path)?;
         }

@@ -33,7 +33,7 @@ pub(super) trait Sizes {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if there is no such cell, or it is broken.
-    fn of(&self, number: usize) -> Result<usize>;
+    fn of(&mut self, number: usize) -> Result<usize>;
 }
 
 const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
@@ -51,7 +51,7 @@ const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 pub(super) fn distribute(
     plan: &mut Plan,
     groups: &[Group],
-    sizes: &impl Sizes,
+    sizes: &mut impl Sizes,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
@@ -63,7 +63,7 @@ pub(super) fn distribute(
 fn fill(
     plan: &mut Plan,
     groups: &[Group],
-    sizes: &impl Sizes,
+    sizes: &mut impl Sizes,
     capacity: usize,
     keeps_all: bool,
 ) -> Result<()> {
@@ -105,7 +105,7 @@ fn cut_from_left(
     index: &mut usize,
     end: usize,
     room: usize,
-    sizes: &impl Sizes,
+    sizes: &mut impl Sizes,
 ) -> Result<(usize, usize)> {
     let mut fitting = 0;
     while *index < end {
@@ -126,7 +126,7 @@ fn cut_from_right(
     end: usize,
     rest: usize,
     too_many: usize,
-    sizes: &impl Sizes,
+    sizes: &mut impl Sizes,
 ) -> Result<(usize, usize)> {
     let (start, mut behind) = (*index, 0);
     *index = end;
@@ -142,7 +142,7 @@ fn cut_from_right(
 }
 
 /// Moves cells to the right, from the right end on.
-fn even_out(plan: &mut Plan, sizes: &impl Sizes, keeps_all: bool) -> Result<()> {
+fn even_out(plan: &mut Plan, sizes: &mut impl Sizes, keeps_all: bool) -> Result<()> {
     let Plan { ends, filled } = plan;
     for page in (1..ends.len()).rev() {
         let (mut right, mut left) = (filled[page], filled[page - 1]);
@@ -175,7 +175,7 @@ mod tests {
 
     /// Sizes as a list.
     impl Sizes for &[u32] {
-        fn of(&self, number: usize) -> Result<usize> {
+        fn of(&mut self, number: usize) -> Result<usize> {
             Ok(self[number] as usize)
         }
     }
@@ -194,7 +194,7 @@ mod tests {
             Group { end, used: sizes.iter().map(|&size| size as usize + 2).sum() }
         });
         let groups: Vec<Group> = groups.collect();
-        distribute(&mut plan, &groups, &sizes, capacity, keeps_all).unwrap();
+        distribute(&mut plan, &groups, &mut &*sizes, capacity, keeps_all).unwrap();
         plan.ends
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let sizes = &[10; 3][..];
         for used in [200, 300, 500] {
             let groups = [Group { end: 3, used }];
-            let planned = distribute(&mut Plan::default(), &groups, &sizes, 100, true);
+            let planned = distribute(&mut Plan::default(), &groups, &mut { sizes }, 100, true);
             assert_eq!(planned, Err(MISCOUNTED), "{used}");
         }
     }
@@ -227,7 +227,7 @@ mod tests {
             for keeps_all in [true, false] {
                 let mut plan = Plan::default();
                 let sizes = &[10; 7][..];
-                if distribute(&mut plan, &groups, &sizes, 100, keeps_all).is_err() {
+                if distribute(&mut plan, &groups, &mut { sizes }, 100, keeps_all).is_err() {
                     refused += 1;
                     continue;
                 }

@@ -28,16 +28,13 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{Cells, Moves, NodeKind, SIZE_MIN, Span};
+use super::super::node::{Copies, Moves, NodeKind, ParkedCell, Run, SIZE_MIN, Span, append};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 use super::distribute::{Group, Plan, Sizes, distribute};
 
 /// Most siblings that are spread over at once.
 const SIBLINGS_MAX: usize = 3;
-
-/// About so many cells leave a page at one end, when there is room on its neighbours.
-const EDGE: usize = 4;
 
 /// A sibling as it was found.
 #[derive(Debug)]
@@ -48,7 +45,7 @@ struct Sibling {
     /// The divider behind it, whose number is `cells.end`, as it would stand on a sibling. Empty
     /// if there is none in the list.
     divider: Span,
-    /// Where those of its cells stand that leave the page: places in [`Workspace::leaving`].
+    /// Where those of its cells stand that leave the page: numbers of [`Copies::places`].
     leaving: Range<usize>,
 }
 
@@ -67,7 +64,7 @@ struct Target {
     page: PageRef,
     /// The numbers of the cells that stay on it.
     kept: Range<usize>,
-    /// Those that come to it ahead of them, and behind them: places in [`Workspace::moving`].
+    /// Those that come to it ahead of them, and behind them: numbers of [`Copies::cells`].
     before: Range<usize>,
     behind: Range<usize>,
     /// The cell behind it that becomes a divider. Empty if there is none, or it is a copy of a key.
@@ -91,20 +88,21 @@ pub(in crate::btree) struct Workspace {
     plan: Plan,
     /// The pages that the cells go to, from left to right.
     targets: Vec<Target>,
-    /// Copies of the cells that do not stay on their page, and of the old dividers, in order.
-    moving: Vec<Span>,
-    /// Their bytes.
-    bytes: Vec<u8>,
-    /// Where on their pages those cells stand.
-    leaving: Vec<Span>,
-    /// See [`Moves::settled`].
-    settled: Vec<[u8; 2]>,
+    /// Copies of the cells that do not stay on their page, and of the old dividers.
+    copies: Copies,
+    /// See [`Moves::spare`].
+    spare: Vec<ParkedCell>,
     /// The dividers between the pages, in `divider_bytes`.
     dividers: Vec<Span>,
     divider_bytes: Vec<u8>,
 }
 
 impl Workspace {
+    /// Memory for the next cell that is parked.
+    pub(in crate::btree) fn spare(&mut self) -> &mut Vec<ParkedCell> {
+        &mut self.spare
+    }
+
     /// No cell is used up as divider: dividers are copies of keys.
     fn keeps_all(&self) -> bool {
         self.kind.is_leaf() && self.kind.is_leaf_data()
@@ -128,7 +126,7 @@ impl Workspace {
 
     /// Adds the divider behind the last sibling, made of two parts.
     fn add_divider(&mut self, parts: [&[u8]; 2]) -> Result<()> {
-        let divider = append(&mut self.bytes, parts, SIZE_MIN)?;
+        let divider = self.copies.append(parts, SIZE_MIN)?;
         let sibling = self.siblings.last_mut().ok_or(Error::Internal("no page"))?;
         sibling.divider = divider;
         let end = sibling.cells.end + 1;
@@ -148,21 +146,20 @@ impl Workspace {
     }
 
     fn lift_run(&mut self, store: &Store, numbers: Range<usize>) -> Result<()> {
+        let copies = &mut self.copies;
         for sibling in &mut self.siblings {
+            let node = store.node(sibling.page);
             let part = numbers.start.max(sibling.cells.start)..numbers.end.min(sibling.cells.end);
             if !part.is_empty() {
                 if sibling.leaving.is_empty() {
-                    sibling.leaving = self.leaving.len()..self.leaving.len();
+                    sibling.leaving = copies.places.len()..copies.places.len();
                 }
                 let first = sibling.cells.start;
-                let part = part.start - first..part.end - first;
-                let cells = store.node(sibling.page).cells();
-                cells.copy(part, &mut self.bytes, &mut self.moving, &mut self.leaving)?;
-                sibling.leaving.end = self.leaving.len();
+                node.cells().copy(part.start - first..part.end - first, copies)?;
+                sibling.leaving.end = copies.places.len();
             }
             if sibling.divider.size > 0 && numbers.contains(&sibling.cells.end) {
-                crate::memory::reserve(&mut self.moving, 1)?;
-                self.moving.push(sibling.divider);
+                copies.push(&node, sibling.divider)?;
             }
         }
         Ok(())
@@ -183,17 +180,6 @@ fn copy_dividers(work: &Workspace, cells: &mut Vec<Vec<u8>>) -> Result<()> {
         cells.push(crate::memory::copy_of(divider)?);
     }
     Ok(())
-}
-
-/// Appends two parts to `bytes`, padded with zeros to `size_min`.
-fn append(bytes: &mut Vec<u8>, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
-    let start = bytes.len();
-    let size = (parts[0].len() + parts[1].len()).max(size_min);
-    crate::memory::reserve(bytes, size)?;
-    bytes.extend_from_slice(parts[0]);
-    bytes.extend_from_slice(parts[1]);
-    bytes.resize(start + size, 0);
-    Ok(Span { start: start as u32, size: size as u32 })
 }
 
 /// Spreads the cells of `page`, child `index` of `parent`, and of its neighbours over as few
@@ -223,7 +209,6 @@ fn rebalance_in(
     index: usize,
 ) -> Result<()> {
     find_siblings(work, store, page, parent, index)?;
-    prefetch_edges(work, store);
     let capacity = store.format.usable - work.kind.header_length();
     let mut plan = std::mem::take(&mut work.plan);
     let planned = make_plan(&mut plan, work, store, capacity);
@@ -259,56 +244,49 @@ fn make_plan_on<const KIND: u8>(
     store: &Store,
     capacity: usize,
 ) -> Result<()> {
-    let sizes = CellSizes::<KIND>::new(&work.siblings, store)?;
-    distribute(plan, &work.groups, &sizes, capacity, work.keeps_all())
+    let (siblings, run) = (&*work.siblings, Run::default());
+    let mut sizes = CellSizes::<KIND> { siblings, store, run, first: 0 };
+    distribute(plan, &work.groups, &mut sizes, capacity, work.keeps_all())
 }
 
 /// The sizes of the cells in the list, on pages of kind `KIND`.
 struct CellSizes<'a, const KIND: u8> {
-    views: [View<'a>; SIBLINGS_MAX],
-}
-
-/// A sibling, for sizing up its cells.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    cells: Cells<'a>,
-    /// The number of its first cell, that of the divider behind it or of the next sibling's first
-    /// cell, and the number behind both.
+    siblings: &'a [Sibling],
+    store: &'a Store,
+    /// The run that the last cell was in, since the next one is mostly beside it, and the number of
+    /// its first cell.
+    run: Run<'a>,
     first: usize,
-    cells_end: usize,
-    end: usize,
-    divider: usize,
 }
 
-impl<'a, const KIND: u8> CellSizes<'a, KIND> {
-    /// Sizes of the cells on the pages of `siblings`.
-    fn new(siblings: &[Sibling], store: &'a Store) -> Result<CellSizes<'a, KIND>> {
-        let view = |sibling: &Sibling| View {
-            cells: store.node(sibling.page).cells(),
-            first: sibling.cells.start,
-            cells_end: sibling.cells.end,
-            end: sibling.end(),
-            divider: sibling.divider.size as usize,
-        };
-        let last = siblings.last().ok_or(Error::Internal("no page"))?;
-        let views = std::array::from_fn(|index| view(siblings.get(index).unwrap_or(last)));
-        Ok(CellSizes { views })
+impl<const KIND: u8> CellSizes<'_, KIND> {
+    /// The long way of [`Sizes::of`]: cell `number` is in another run, alone, or unusual.
+    #[inline(never)]
+    fn find(&mut self, number: usize) -> Result<usize> {
+        for sibling in self.siblings {
+            if number < sibling.cells.end {
+                let index = number.wrapping_sub(sibling.cells.start);
+                let cells = self.store.node(sibling.page).cells();
+                let Some((first, run)) = cells.run_around(index) else { return cells.size(index) };
+                (self.first, self.run) = (sibling.cells.start + first, run);
+                let quick_size = run.quick_size::<KIND>(index - first);
+                return quick_size.map_or_else(|| cells.size(index), Ok);
+            }
+            if number < sibling.end() {
+                return Ok(sibling.divider.size as usize);
+            }
+        }
+        Err(Error::corrupt("no such cell on the pages"))
     }
 }
 
 impl<const KIND: u8> Sizes for CellSizes<'_, KIND> {
     #[inline(always)]
-    fn of(&self, number: usize) -> Result<usize> {
-        let [one, two, three] = &self.views;
-        let view = match number {
-            _ if number < one.end => one,
-            _ if number < two.end => two,
-            _ => three,
-        };
-        if number >= view.cells_end {
-            return Ok(view.divider);
+    fn of(&mut self, number: usize) -> Result<usize> {
+        match self.run.quick_size::<KIND>(number.wrapping_sub(self.first)) {
+            Some(size) => Ok(size),
+            None => self.find(number),
         }
-        view.cells.size_on::<KIND>(number.wrapping_sub(view.first))
     }
 }
 
@@ -318,22 +296,6 @@ fn choose_siblings(children: usize, index: usize) -> Range<usize> {
     let count = children.min(SIBLINGS_MAX);
     let first = index.saturating_sub(1).min(children - count);
     first..first + count
-}
-
-/// Asks for the memory of the cells that will be sized up and moved: those next to a sibling, which
-/// lie anywhere on their pages. One after the other each would be waited for.
-fn prefetch_edges(work: &Workspace, store: &Store) {
-    let last = work.siblings.len().saturating_sub(1);
-    for (position, sibling) in work.siblings.iter().enumerate() {
-        let node = store.node(sibling.page);
-        let count = node.cell_count();
-        if position > 0 {
-            node.prefetch_cells(0..EDGE.min(count));
-        }
-        if position < last {
-            node.prefetch_cells(count.saturating_sub(EDGE)..count);
-        }
-    }
 }
 
 /// Makes the list of the cells of `page`, of its neighbours, and of the dividers between them.
@@ -350,7 +312,7 @@ fn find_siblings(
     (work.kind, work.first, work.right_child) = (kind, range.start, 0);
     work.siblings.clear();
     work.groups.clear();
-    work.bytes.clear();
+    work.copies.bytes.clear();
     for child in range.clone() {
         let number = store.checked_number(store.child_of(parent, child)?)?;
         // Pages may be exchanged below, and the file header stays where it is.
@@ -399,8 +361,8 @@ fn list_divider(work: &mut Workspace, store: &Store, parent: PageRef, index: usi
 /// Says for each page of the plan which cells stay there, and copies all others.
 fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
     work.targets.clear();
-    work.moving.clear();
-    work.leaving.clear();
+    let has_heads = |sibling: &Sibling| !store.node(sibling.page).heads().is_empty();
+    work.copies.clear(work.siblings.iter().any(has_heads));
     let pages = work.plan.ends.len();
     crate::memory::reserve(&mut work.targets, pages)?;
     // The number behind the cells that stay on the pages before.
@@ -426,7 +388,7 @@ fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
         let number = store.pager.number(page);
         work.lift(store, behind_kept..kept.start)?;
         behind_kept = kept.end;
-        let moved = work.moving.len();
+        let moved = work.copies.cells.len();
         let (before, behind) = (moved + start - kept.start..moved, moved..moved + end - kept.end);
         let divider = Span { start: 0, size: 0 };
         work.targets.push(Target { number, page, kept, before, behind, divider });
@@ -436,7 +398,7 @@ fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
     if !work.keeps_all() {
         let between = pages.saturating_sub(1);
         for target in work.targets.iter_mut().take(between) {
-            let divider = work.moving.get(target.behind.end);
+            let divider = work.copies.cells.get(target.behind.end);
             target.divider = *divider.ok_or(Error::Internal("no divider"))?;
         }
     }
@@ -471,21 +433,18 @@ fn change_page(work: &mut Workspace, store: &mut Store, index: usize) -> Result<
     };
     let arriving = target.before.start..target.behind.end;
     if target.kept.is_empty() {
-        let arriving = work.moving.get(arriving).unwrap_or_default();
+        let cells = work.copies.cells.get(arriving.clone()).unwrap_or_default();
         let page = store.pager.make_writable(target.page)?;
-        store.node_mut(page).rebuild(target.number, work.kind, &work.bytes, arriving)?;
+        let mut node = store.node_mut(page);
+        node.rebuild(target.number, work.kind, &work.copies.bytes, cells)?;
+        node.give_heads(work.copies.heads(arriving));
     } else if !arriving.is_empty()
         || !leaving.is_empty()
         || store.node(target.page).parked_count() > 0
     {
-        let places = |cells: &Range<usize>| work.moving.get(cells.clone()).unwrap_or_default();
-        let mut moves = Moves {
-            leaving: work.leaving.get(leaving).unwrap_or_default(),
-            source: &work.bytes,
-            before: places(&target.before),
-            behind: places(&target.behind),
-            settled: &mut work.settled,
-        };
+        let before = target.before.len();
+        let (copies, spare) = (&work.copies, &mut work.spare);
+        let mut moves = Moves { copies, leaving, arriving, before, spare };
         let kept = target.kept.start - first..target.kept.end - first;
         let page = store.pager.make_writable(target.page)?;
         let mut node = store.node_mut(page);
@@ -498,7 +457,7 @@ fn change_page(work: &mut Workspace, store: &mut Store, index: usize) -> Result<
         return Ok(());
     }
     let right = match index + 1 < work.targets.len() {
-        true => crate::format::bytes::u32_at(&work.bytes[target.divider.range()], 0)?,
+        true => crate::format::bytes::u32_at(&work.copies.bytes[target.divider.range()], 0)?,
         false => work.right_child,
     };
     let right = store.checked_number(right)?;
@@ -538,7 +497,7 @@ fn build_dividers(work: &mut Workspace, store: &Store) -> Result<()> {
             let length = varint::encode(node.integer_key(last)? as u64, &mut key);
             &key[..length]
         } else {
-            let cell = &work.bytes[target.divider.range()];
+            let cell = &work.copies.bytes[target.divider.range()];
             let size = store.unpadded_size(cell, work.kind)?;
             let skip = if work.kind.is_leaf() { 0 } else { 4 };
             cell.get(skip..size).unwrap_or_default()

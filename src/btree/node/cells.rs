@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::{Node, NodeKind, Span, cell};
 use crate::error::{Error, Result};
 
+const BEYOND: Error = Error::corrupt("cell reaches beyond the page");
+
 impl<'a> Node<'a> {
     /// The cells, to be sized up one by one.
     #[inline]
@@ -12,8 +14,8 @@ impl<'a> Node<'a> {
         let pointers = usize::from(self.info.pointers)..self.info.pointers_end();
         let (pointers, _) = self.bytes.get(pointers).unwrap_or_default().as_chunks();
         let page = self.bytes.get(..self.format.usable).unwrap_or_default();
-        let max = self.quick_max();
-        Cells { node: *self, page, pointers, content: self.info.content as usize, max }
+        let (content, max) = (self.info.content as usize, self.quick_max());
+        Cells { node: *self, body: Run { page, pointers, content, max } }
     }
 }
 
@@ -21,12 +23,37 @@ impl<'a> Node<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cells<'a> {
     node: Node<'a>,
+    /// Those that are not.
+    body: Run<'a>,
+}
+
+/// Neighbouring cells on the body of a page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Run<'a> {
     /// The usable part of the page.
     page: &'a [u8],
     pointers: &'a [[u8; 2]],
+    /// Where the content of the page begins.
     content: usize,
-    /// Up to this many bytes of payload a cell of the kind is of the usual sort; 0 if none is.
+    /// Up to this many bytes of payload a cell of the page's kind is of the usual sort.
     max: usize,
+}
+
+impl Run<'_> {
+    /// Where cell `index` of the run is, which is on a page of kind `KIND`. `None` if there is no
+    /// such cell, or it takes a closer look.
+    #[inline(always)]
+    fn quick_place<const KIND: u8>(&self, index: usize) -> Option<Range<usize>> {
+        let at = usize::from(u16::from_be_bytes(*self.pointers.get(index)?));
+        let size = cell::quick_size::<KIND>(self.page, at, self.max)?;
+        (at >= self.content).then_some(at..at.wrapping_add(size))
+    }
+
+    /// The bytes that it takes.
+    #[inline(always)]
+    pub(crate) fn quick_size<const KIND: u8>(&self, index: usize) -> Option<usize> {
+        self.quick_place::<KIND>(index).map(|place| place.len())
+    }
 }
 
 impl<'a> Cells<'a> {
@@ -36,27 +63,22 @@ impl<'a> Cells<'a> {
     /// [`Error::Corrupt`] if it does not lie within the content area.
     #[inline]
     pub(crate) fn place(&self, index: usize) -> Result<Range<usize>> {
-        match self.node.info.kind {
-            NodeKind::TABLE_LEAF => self.place_on::<{ NodeKind::TABLE_LEAF.byte() }>(index),
-            NodeKind::INDEX_LEAF => self.place_on::<{ NodeKind::INDEX_LEAF.byte() }>(index),
-            NodeKind::TABLE_INTERIOR => self.place_on::<{ NodeKind::TABLE_INTERIOR.byte() }>(index),
-            NodeKind::INDEX_INTERIOR => self.place_on::<{ NodeKind::INDEX_INTERIOR.byte() }>(index),
-            _ => self.place_slowly(index),
-        }
-    }
-
-    /// The same on a page of kind `KIND`.
-    #[inline(always)]
-    fn place_on<const KIND: u8>(&self, index: usize) -> Result<Range<usize>> {
-        if let Some(pointer) = self.pointers.get(index) {
-            let at = usize::from(u16::from_be_bytes(*pointer));
-            if let Some(size) = cell::quick_size::<KIND>(self.page, at, self.max)
-                && at >= self.content
-            {
-                return Ok(at..at.wrapping_add(size));
+        let body = &self.body;
+        let quick = match self.node.info.kind {
+            NodeKind::TABLE_LEAF => body.quick_place::<{ NodeKind::TABLE_LEAF.byte() }>(index),
+            NodeKind::INDEX_LEAF => body.quick_place::<{ NodeKind::INDEX_LEAF.byte() }>(index),
+            NodeKind::TABLE_INTERIOR => {
+                body.quick_place::<{ NodeKind::TABLE_INTERIOR.byte() }>(index)
             }
+            NodeKind::INDEX_INTERIOR => {
+                body.quick_place::<{ NodeKind::INDEX_INTERIOR.byte() }>(index)
+            }
+            _ => None,
+        };
+        match quick {
+            Some(place) => Ok(place),
+            None => self.place_slowly(index),
         }
-        self.place_slowly(index)
     }
 
     #[inline(never)]
@@ -78,6 +100,25 @@ impl<'a> Cells<'a> {
         Ok(body)
     }
 
+    /// The longest run of cells that cell `index` is in, counted with the parked ones, and the
+    /// index, counted likewise, of its first. `None` if the cell is parked.
+    #[inline]
+    pub(crate) fn run_around(&self, index: usize) -> Option<(usize, Run<'a>)> {
+        if self.node.info.parked.is_empty() {
+            return Some((0, self.body));
+        }
+        let (mut start, mut end, mut parked_before) = (0, self.node.total_count(), 0);
+        for parked in &self.node.info.parked {
+            match parked.index {
+                at if at < index => (start, parked_before) = (at + 1, parked_before + 1),
+                at if at > index => end = end.min(at),
+                _ => return None,
+            }
+        }
+        let pointers = self.body.pointers.get(start - parked_before..end - parked_before)?;
+        Some((start, Run { pointers, ..self.body }))
+    }
+
     /// The bytes that cell `index`, counted with the parked ones, takes on the page.
     ///
     /// # Errors
@@ -90,28 +131,11 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// The same on a page of kind `KIND`.
-    #[inline(always)]
-    pub(crate) fn size_on<const KIND: u8>(&self, index: usize) -> Result<usize> {
-        match self.find(index) {
-            Ok(body) => self.place_on::<KIND>(body).map(|place| place.len()),
-            Err(parked) => Ok(parked.len()),
-        }
-    }
-
-    /// Appends copies of the cells `range`, counted with the parked ones, to `bytes`, and their
-    /// places there to `copies`. The places on the page of those that are not parked are appended
-    /// to `places`.
+    /// Copies the cells `range`, counted with the parked ones.
     ///
     /// # Errors
     /// As [`Cells::place`]; [`Error::NoMemory`].
-    pub(crate) fn copy(
-        &self,
-        range: Range<usize>,
-        bytes: &mut Vec<u8>,
-        copies: &mut Vec<Span>,
-        places: &mut Vec<Span>,
-    ) -> Result<()> {
+    pub(crate) fn copy(&self, range: Range<usize>, copies: &mut Copies) -> Result<()> {
         // Each loop is compiled for the fields that its cells have.
         const OTHER: u8 = NodeKind::INTEGER_LEAF.byte();
         let copy = match self.node.info.kind {
@@ -121,32 +145,39 @@ impl<'a> Cells<'a> {
             NodeKind::INDEX_INTERIOR => Self::copy_on::<{ NodeKind::INDEX_INTERIOR.byte() }>,
             _ => Self::copy_on::<OTHER>,
         };
-        copy(self, range, bytes, copies, places)
+        copy(self, range, copies)
     }
 
     /// The same on a page of kind `KIND`.
     #[inline]
-    fn copy_on<const KIND: u8>(
-        &self,
-        range: Range<usize>,
-        bytes: &mut Vec<u8>,
-        copies: &mut Vec<Span>,
-        places: &mut Vec<Span>,
-    ) -> Result<()> {
-        crate::memory::reserve(copies, range.len())?;
-        crate::memory::reserve(places, range.len())?;
-        for index in range {
-            let cell = match self.find(index) {
-                Ok(body) => {
-                    let place = self.place_on::<KIND>(body)?;
-                    places.push(Span { start: place.start as u32, size: place.len() as u32 });
-                    self.page.get(place).ok_or(Error::corrupt("cell reaches beyond the page"))?
-                }
-                Err(parked) => parked,
+    fn copy_on<const KIND: u8>(&self, range: Range<usize>, copies: &mut Copies) -> Result<()> {
+        crate::memory::reserve(&mut copies.cells, range.len())?;
+        crate::memory::reserve(&mut copies.places, range.len())?;
+        let mut index = range.start;
+        while index < range.end {
+            let Some((first, run)) = self.run_around(index) else {
+                let parked = copies.append([self.bytes(index)?, &[]], 0)?;
+                copies.push(&self.node, parked)?;
+                index += 1;
+                continue;
             };
-            copies.push(Span { start: bytes.len() as u32, size: cell.len() as u32 });
-            crate::memory::reserve(bytes, cell.len())?;
-            bytes.extend_from_slice(cell);
+            let end = range.end.min(first + run.pointers.len());
+            let copied = copies.cells.len();
+            for index in index..end {
+                let place = match run.quick_place::<KIND>(index - first) {
+                    Some(place) => place,
+                    None => self.place_slowly(self.find(index).map_err(|_| BEYOND)?)?,
+                };
+                let (start, size) = (copies.bytes.len() as u32, place.len() as u32);
+                copies.places.push(Span { start: place.start as u32, size });
+                copies.cells.push(Span { start, size });
+                let cell = run.page.get(place).ok_or(BEYOND)?;
+                crate::memory::reserve(&mut copies.bytes, cell.len())?;
+                copies.bytes.extend_from_slice(cell);
+            }
+            let body = self.find(index).map_err(|_| BEYOND)?;
+            copies.add_heads(&self.node, body..body + (end - index), copied)?;
+            index = end;
         }
         Ok(())
     }
@@ -158,11 +189,89 @@ impl<'a> Cells<'a> {
     #[inline(always)]
     pub(crate) fn bytes(&self, index: usize) -> Result<&'a [u8]> {
         match self.find(index) {
-            Ok(body) => {
-                let place = self.place(body)?;
-                self.page.get(place).ok_or(Error::corrupt("cell reaches beyond the page"))
-            }
+            Ok(body) => self.body.page.get(self.place(body)?).ok_or(BEYOND),
             Err(parked) => Ok(parked),
         }
+    }
+}
+
+/// Copies of cells, one behind the other in key order.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    /// What they are parts of; other things may be in between.
+    pub(crate) bytes: Vec<u8>,
+    /// Each of them.
+    pub(crate) cells: Vec<Span>,
+    /// Where those stand on their pages that are not parked, those of one page together.
+    pub(crate) places: Vec<Span>,
+    /// Their heads; none if they are not wanted, or one is broken.
+    heads: Vec<u64>,
+    wants_heads: bool,
+}
+
+impl Copies {
+    /// Forgets all cells. Heads will be kept beside those that are copied from now on if they are
+    /// `wanted`.
+    pub(crate) fn clear(&mut self, wanted: bool) {
+        self.cells.clear();
+        self.places.clear();
+        self.heads.clear();
+        self.wants_heads = wanted;
+    }
+
+    /// Appends two parts of a cell to the bytes, padded with zeros to `size_min`.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(crate) fn append(&mut self, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
+        super::append(&mut self.bytes, parts, size_min)
+    }
+
+    /// Adds a cell that is in the bytes already, as it stands on `node` or another of its kind.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(crate) fn push(&mut self, node: &Node<'_>, cell: Span) -> Result<()> {
+        let index = self.cells.len();
+        crate::memory::reserve(&mut self.cells, 1)?;
+        self.cells.push(cell);
+        self.add_heads(node, 0..0, index)
+    }
+
+    /// Adds the heads of the cells from number `first` on: those of the cells `body` of `node`, if
+    /// it has them; else they are made.
+    #[inline]
+    fn add_heads(&mut self, node: &Node<'_>, body: Range<usize>, first: usize) -> Result<()> {
+        if !self.wants_heads {
+            return Ok(());
+        }
+        let new = self.cells.get(first..).unwrap_or_default();
+        crate::memory::reserve(&mut self.heads, new.len())?;
+        match node.heads().get(body) {
+            Some(heads) if heads.len() == new.len() => self.heads.extend_from_slice(heads),
+            _ => {
+                for cell in new {
+                    let cell = self.bytes.get(cell.range()).unwrap_or_default();
+                    let Some(head) = node.head_of_cell(cell) else {
+                        self.clear_heads();
+                        break;
+                    };
+                    self.heads.push(head);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// There are no heads: one is broken.
+    fn clear_heads(&mut self) {
+        self.heads.clear();
+        self.wants_heads = false;
+    }
+
+    /// The heads of the cells `range`, if they are kept.
+    #[inline]
+    pub(crate) fn heads(&self, range: Range<usize>) -> Option<&[u64]> {
+        if self.wants_heads { self.heads.get(range) } else { None }
     }
 }

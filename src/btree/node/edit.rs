@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cell::{Front, SIZE_MIN};
 use super::header::field;
-use super::{NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
+use super::{Copies, NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
 use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
@@ -14,16 +14,28 @@ const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 /// Cells that come to a page and go from it.
 #[derive(Debug)]
 pub(crate) struct Moves<'m> {
+    /// What the ranges below are numbers in.
+    pub(crate) copies: &'m Copies,
     /// The places, on the page, of those that leave.
-    pub(crate) leaving: &'m [Span],
-    /// What the spans below are parts of.
-    pub(crate) source: &'m [u8],
-    /// Those that are to stand ahead of the ones that stay.
-    pub(crate) before: &'m [Span],
-    /// Those that are to stand behind them.
-    pub(crate) behind: &'m [Span],
-    /// Memory to work with: where on the page those that come were put.
-    pub(crate) settled: &'m mut Vec<[u8; 2]>,
+    pub(crate) leaving: Range<usize>,
+    /// The cells that come.
+    pub(crate) arriving: Range<usize>,
+    /// So many of them are to stand ahead of those that stay, the others behind.
+    pub(crate) before: usize,
+    /// Where the memory of a cell that was parked goes.
+    pub(crate) spare: &'m mut Vec<ParkedCell>,
+}
+
+impl<'m> Moves<'m> {
+    fn leaving(&self) -> &'m [Span] {
+        self.copies.places.get(self.leaving.clone()).unwrap_or_default()
+    }
+
+    /// Those that are to stand ahead, and behind.
+    fn arriving(&self) -> (&'m [Span], &'m [Span]) {
+        let cells = self.copies.cells.get(self.arriving.clone()).unwrap_or_default();
+        cells.split_at_checked(self.before).unwrap_or((cells, &[]))
+    }
 }
 
 impl NodeMut<'_> {
@@ -85,10 +97,23 @@ impl NodeMut<'_> {
     /// # Errors
     /// [`Error::Corrupt`] if the free space is not what the page says; [`Error::NoMemory`].
     pub(crate) fn insert(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+        self.insert_or_park(index, cell, &mut Vec::new())
+    }
+
+    /// The same; a cell is parked in the memory of those in `spare`, as far as there are any.
+    ///
+    /// # Errors
+    /// As [`NodeMut::insert`].
+    pub(crate) fn insert_or_park(
+        &mut self,
+        index: usize,
+        cell: &[u8],
+        spare: &mut Vec<ParkedCell>,
+    ) -> Result<()> {
         let size = cell.len().max(SIZE_MIN);
         let count = usize::from(self.info.cells);
         if !self.info.parked.is_empty() || size + 2 > self.info.free as usize {
-            return self.info.park(index, cell);
+            return self.info.park(index, cell, spare);
         }
         if index > count {
             return Err(Error::corrupt("no such place on the page"));
@@ -203,36 +228,30 @@ impl NodeMut<'_> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they do not fit, or the free space is not what the page says.
-    pub(crate) fn exchange(&mut self, kept: Range<usize>, moves: &mut Moves<'_>) -> Result<()> {
+    pub(crate) fn exchange(&mut self, kept: Range<usize>, moves: &Moves<'_>) -> Result<()> {
         let old = usize::from(self.info.cells);
         if !self.info.parked.is_empty() || kept.is_empty() || kept.end > old {
             return Err(Error::corrupt("no such cells on the page"));
         }
-        let (before, behind) = (moves.before.len(), moves.behind.len());
-        let count = before + kept.len() + behind;
-        let bytes_of = |cells: &[Span]| cells.iter().map(|cell| cell.size as usize + 2).sum();
-        let given: usize = bytes_of(moves.leaving);
-        let taken = bytes_of(moves.before) + bytes_of(moves.behind);
-        let free = self.info.free as usize + given;
-        if free > self.format.usable - (self.info.pointers_end() - 2 * moves.leaving.len()) {
-            return Err(MISCOUNTED);
-        }
-        let free = free.checked_sub(taken).ok_or(MISCOUNTED)?;
-        // The old pointers are still needed.
+        let (before, behind) = moves.arriving();
+        let count = before.len() + kept.len() + behind.len();
         let pointers_end = self.info.pointer_position(count.max(old));
-        if !self.settle(moves, pointers_end)? {
+        if pointers_end > self.info.content as usize {
             return self.lay_out_anew(kept, moves);
         }
-        let start = usize::from(self.info.pointers);
-        let pointers = slice_mut(self.bytes, start, 2 * old.max(count))?;
-        pointers.copy_within(2 * kept.start..2 * kept.end, 2 * before);
-        let (new_before, new_behind) = moves.settled.split_at_checked(before).ok_or(MISCOUNTED)?;
-        slice_mut(pointers, 0, 2 * before)?.copy_from_slice(new_before.as_flattened());
-        slice_mut(pointers, 2 * (before + kept.len()), 2 * behind)?
-            .copy_from_slice(new_behind.as_flattened());
-        self.info.free = free as u32;
+        let pointers = self.info.pointer_position(0);
+        let stay = before.len()..before.len() + kept.len();
+        let (from, to) = (2 * kept.start..2 * kept.end, 2 * stay.start);
+        slice_mut(self.bytes, pointers, pointers_end - pointers)?.copy_within(from, to);
+        self.info.cells = count.max(old) as u16;
+        if !self.settle(moves, stay.clone(), pointers_end)? {
+            return self.lay_out_anew(stay, moves);
+        }
         if self.info.has_heads() {
-            self.exchange_heads(kept, moves);
+            let (from, to) = (moves.arriving.start, moves.arriving.end);
+            let middle = from + before.len();
+            let (before, behind) = (moves.copies.heads(from..middle), moves.copies.heads(middle..to));
+            self.info.exchange_heads(kept, before, behind);
         }
         self.set_count(count)
     }
@@ -260,69 +279,92 @@ impl NodeMut<'_> {
         }
         self.exchange(body, moves)?;
         for cell in parked.iter().filter(|parked| kept.contains(&parked.index)) {
-            let index = cell.index - kept.start + moves.before.len();
+            let index = cell.index - kept.start + moves.before;
             self.insert(index, &cell.bytes)?;
         }
+        *moves.spare = parked;
         Ok(())
     }
 
-    /// Finds places for the cells that come, writes them there, and lists the places; the places of
-    /// those that leave are free afterwards, or taken. `false` if there is no room for all without
-    /// moving others, and below the cell pointers, which will end at `pointers_end`; the cells that
-    /// stay are as they were then, but nothing else need be.
-    fn settle(&mut self, moves: &mut Moves<'_>, pointers_end: usize) -> Result<bool> {
-        moves.settled.clear();
-        crate::memory::reserve(moves.settled, moves.before.len() + moves.behind.len())?;
-        if pointers_end > self.info.content as usize {
-            return Ok(false);
-        }
-        let arriving = || moves.before.iter().chain(moves.behind);
+    /// Finds places for the cells that come and writes them and their pointers there, around the
+    /// pointers `stay`; the places of those that leave are free afterwards, or taken. `false` if
+    /// there is no room for all without moving others, and below the cell pointers, which end at
+    /// `pointers_end`; the cells that stay are as they were then, but nothing else need be.
+    fn settle(
+        &mut self,
+        moves: &Moves<'_>,
+        stay: Range<usize>,
+        pointers_end: usize,
+    ) -> Result<bool> {
+        let (leaving, (before, behind)) = (moves.leaving(), moves.arriving());
+        let source = &*moves.copies.bytes;
+        let places = (0..stay.start).chain(stay.end..);
+        let mut arriving = before.iter().chain(behind).zip(places);
+        let mut leaving = leaving.iter();
         // Most cells are of one size with those that they make room for.
-        let same_size = |(left, cell): &(&Span, &Span)| left.size == cell.size;
-        let mut replaced = 0;
-        for (left, cell) in moves.leaving.iter().zip(arriving()).take_while(same_size) {
-            write_cell(self.bytes, left.start as usize, cell_in(moves.source, *cell))?;
-            moves.settled.push((left.start as u16).to_be_bytes());
-            replaced += 1;
+        let mut next = arriving.next();
+        while let Some((cell, index)) = next
+            && let [left, ..] = leaving.as_slice()
+            && left.size == cell.size
+        {
+            self.put(left.start as usize, cell_in(source, *cell), index)?;
+            leaving.next();
+            next = arriving.next();
         }
-        self.release_all(moves.leaving.get(replaced..).unwrap_or_default())?;
-        for cell in arriving().skip(replaced) {
+        self.release_all(leaving.as_slice())?;
+        while let Some((cell, index)) = next {
             let Some(at) = self.find_room(cell.size as usize, pointers_end)? else {
                 return Ok(false);
             };
-            write_cell(self.bytes, at, cell_in(moves.source, *cell))?;
-            moves.settled.push((at as u16).to_be_bytes());
+            self.put(at, cell_in(source, *cell), index)?;
+            self.info.free = self.info.free.checked_sub(cell.size + 2).ok_or(MISCOUNTED)?;
+            next = arriving.next();
         }
         Ok(true)
     }
 
-    /// Gives back the places of cells; those that lie together at once.
+    /// Writes a cell to `at`, and its pointer as number `index`.
+    #[inline]
+    fn put(&mut self, at: usize, cell: &[u8], index: usize) -> Result<()> {
+        slice_mut(self.bytes, at, cell.len())?.copy_from_slice(cell);
+        put_u16(self.bytes, self.info.pointer_position(index), at as u16)
+    }
+
+    /// Gives back the places of cells and of their pointers; those that lie together at once.
     fn release_all(&mut self, places: &[Span]) -> Result<()> {
         // From the last one on, since pages that were filled in order have that first in memory:
         // then the gap grows cell by cell, and no free blocks are made.
-        let mut places = places.iter().rev().map(|place| place.range());
-        let Some(mut run) = places.next() else { return Ok(()) };
-        for place in places {
+        let mut rest = places.iter().rev().map(|place| place.range());
+        let Some(mut run) = rest.next() else { return Ok(()) };
+        let mut free = self.info.free as usize + 2 * places.len();
+        for place in rest {
             if place.start == run.end {
                 run.end = place.end;
             } else if place.end == run.start {
                 run.start = place.start;
             } else {
+                free += run.len();
                 self.release(run.start, run.end)?;
                 run = place;
             }
         }
-        self.release(run.start, run.end)
+        free += run.len();
+        self.release(run.start, run.end)?;
+        if free > self.format.usable {
+            return Err(MISCOUNTED);
+        }
+        self.info.free = free as u32;
+        Ok(())
     }
 
     /// Builds the page from the cells `kept` of its body and those that come.
     fn lay_out_anew(&mut self, kept: Range<usize>, moves: &Moves<'_>) -> Result<()> {
-        let (mut bytes, mut cells) = (Vec::new(), Vec::new());
-        crate::memory::reserve_exact(&mut bytes, self.format.usable)?;
-        self.node().cells().copy(kept, &mut bytes, &mut cells, &mut Vec::new())?;
+        let mut stay = Copies::default();
+        crate::memory::reserve_exact(&mut stay.bytes, self.format.usable)?;
+        self.node().cells().copy(kept, &mut stay)?;
         self.reset_body()?;
-        let arriving =
-            [(moves.source, moves.before), (&*bytes, &*cells), (moves.source, moves.behind)];
+        let (come, (before, behind)) = (&*moves.copies.bytes, moves.arriving());
+        let arriving = [(come, before), (&*stay.bytes, &*stay.cells), (come, behind)];
         let count: usize = arriving.iter().map(|(_, cells)| cells.len()).sum();
         let floor = self.info.pointer_position(count);
         let (mut index, mut content) = (0, self.format.usable);
@@ -350,9 +392,8 @@ impl NodeMut<'_> {
         let mut new = new.peekable();
         while index < old.end
             && let Some(cell) = new.peek()
-            && self.node().cells().size(index)? == cell.len().max(SIZE_MIN)
+            && self.overwrite(index, cell)?
         {
-            self.overwrite(index, cell)?;
             new.next();
             index += 1;
         }
@@ -369,21 +410,22 @@ impl NodeMut<'_> {
         put_u16(self.bytes, self.info.header() + field::CELL_COUNT, count as u16)
     }
 
-    /// Replaces the bytes of cell `index` of the body by `cell`, which takes just as many.
+    /// Replaces the bytes of cell `index` of the body by `cell`, if that takes just as many;
+    /// `false` if not.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the old cell does not lie within the content area.
-    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<()> {
-        let at = self.node().cell_position(index)?;
-        if self.node().size_at(at, self.info.layout)? != cell.len().max(SIZE_MIN) {
-            return Err(Error::Internal("cells of different sizes"));
+    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<bool> {
+        let place = self.node().cells().place(index)?;
+        if place.len() != cell.len().max(SIZE_MIN) {
+            return Ok(false);
         }
-        write_cell(self.bytes, at, cell)?;
+        write_cell(self.bytes, place.start, cell)?;
         if self.info.has_heads() {
             let head = self.node().head_of_cell(cell);
             self.info.replace_head(index, head);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Overwrites a part of the payload of cell `index` of the body that is on the page, from byte
@@ -470,13 +512,19 @@ impl NodeMut<'_> {
 }
 
 impl NodeInfo {
-    /// Keeps a copy of `cell` aside, as number `index` of all cells (N4).
-    fn park(&mut self, index: usize, cell: &[u8]) -> Result<()> {
+    /// Keeps a copy of `cell` aside, as number `index` of all cells (N4), in memory of `spare` if
+    /// that has any.
+    fn park(&mut self, index: usize, cell: &[u8], spare: &mut Vec<ParkedCell>) -> Result<()> {
         let size = cell.len().max(SIZE_MIN);
         if index > usize::from(self.cells) + self.parked.len() {
             return Err(Error::corrupt("no such place on the page"));
         }
-        let mut bytes = Vec::new();
+        let mut bytes = spare.pop().unwrap_or_default().bytes;
+        if self.parked.is_empty() {
+            spare.clear();
+            std::mem::swap(&mut self.parked, spare);
+        }
+        bytes.clear();
         crate::memory::reserve_exact(&mut bytes, size)?;
         bytes.extend_from_slice(cell);
         bytes.resize(size, 0);

@@ -13,7 +13,6 @@
 
 use std::ops::Range;
 
-use super::edit::Moves;
 use super::{Node, NodeInfo, NodeMut, cell};
 use crate::error::Result;
 
@@ -134,6 +133,30 @@ impl NodeInfo {
         }
     }
 
+    /// The heads after an exchange of cells (H1): those of the cells `kept`, with others ahead of
+    /// them and behind them. There are none if those are not known, or without memory.
+    pub(super) fn exchange_heads(
+        &mut self,
+        kept: Range<usize>,
+        before: Option<&[u64]>,
+        behind: Option<&[u64]>,
+    ) {
+        let (Some(before), Some(behind)) = (before, behind) else { return self.drop_heads() };
+        let heads = &mut self.heads;
+        let (start, end) = (before.len(), before.len() + kept.len());
+        if kept.end > heads.len() || heads.try_reserve(start + behind.len()).is_err() {
+            return self.drop_heads();
+        }
+        heads.truncate(kept.end);
+        heads.resize(end.max(kept.end), 0);
+        heads.copy_within(kept, start);
+        heads.truncate(end);
+        if let Some(first) = heads.get_mut(..start) {
+            first.copy_from_slice(before);
+        }
+        heads.extend_from_slice(behind);
+    }
+
     /// Whether there are heads.
     #[inline]
     pub(super) fn has_heads(&self) -> bool {
@@ -142,28 +165,15 @@ impl NodeInfo {
 }
 
 impl NodeMut<'_> {
-    /// The heads after an exchange of cells (H1). Without memory there are none.
-    pub(super) fn exchange_heads(&mut self, kept: Range<usize>, moves: &Moves<'_>) {
-        let mut heads = self.info.take_heads();
-        let (start, end) = (moves.before.len(), moves.before.len() + kept.len());
-        let (old, new) = (heads.len(), end + moves.behind.len());
-        if kept.end > old || heads.try_reserve(new.saturating_sub(old)).is_err() {
-            return self.info.drop_heads();
+    /// Takes over the heads of all cells, if they are known already (H1).
+    pub(crate) fn give_heads(&mut self, heads: Option<&[u64]>) {
+        let count = usize::from(self.info.cells);
+        if let Some(heads) = heads.filter(|heads| heads.len() == count)
+            && self.info.heads.try_reserve(count).is_ok()
+        {
+            self.info.drop_heads();
+            self.info.heads.extend_from_slice(heads);
         }
-        heads.resize(old.max(new), 0);
-        heads.copy_within(kept, start);
-        heads.truncate(new);
-        let mut arriving = moves.before.iter().chain(moves.behind);
-        let (before, rest) = heads.split_at_mut(start);
-        let behind = rest.get_mut(end - start..).unwrap_or_default();
-        for (place, cell) in before.iter_mut().chain(behind).zip(&mut arriving) {
-            let cell = moves.source.get(cell.range()).unwrap_or_default();
-            match self.node().head_of_cell(cell) {
-                Some(head) => *place = head,
-                None => return self.info.drop_heads(),
-            }
-        }
-        self.info.heads = heads;
     }
 }
 

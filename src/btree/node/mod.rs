@@ -48,7 +48,7 @@ mod space;
 mod tests;
 
 pub(crate) use cell::{Cell, Front, QuickEntry, SIZE_MIN};
-pub(crate) use cells::Cells;
+pub(crate) use cells::{Copies, Run};
 pub(crate) use edit::Moves;
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
@@ -217,6 +217,20 @@ impl Span {
     }
 }
 
+/// Appends two parts of a cell to `bytes`, padded with zeros to `size_min`.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub(crate) fn append(bytes: &mut Vec<u8>, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
+    let start = bytes.len();
+    let size = (parts[0].len() + parts[1].len()).max(size_min);
+    crate::memory::reserve(bytes, size)?;
+    bytes.extend_from_slice(parts[0]);
+    bytes.extend_from_slice(parts[1]);
+    bytes.resize(start + size, 0);
+    Ok(Span { start: start as u32, size: size as u32 })
+}
+
 /// Where the node's header begins on page `number`.
 #[inline]
 pub(crate) fn header_start(number: PageNumber) -> usize {
@@ -347,18 +361,6 @@ impl<'a> Node<'a> {
             let size = self.format.usable / self.cell_count().max(1);
             let rest = self.bytes.get(at + 3 * LINE..).unwrap_or_default();
             prefetch_all(rest.get(..size).unwrap_or(rest));
-        }
-    }
-
-    /// The same for some cells of the body.
-    #[inline]
-    pub(crate) fn prefetch_cells(&self, range: std::ops::Range<usize>) {
-        let pointers = self.bytes.get(usize::from(self.info.pointers)..self.info.pointers_end());
-        let (pointers, _) = pointers.unwrap_or_default().as_chunks();
-        for pointer in pointers.get(range).unwrap_or_default() {
-            let at = usize::from(u16::from_be_bytes(*pointer));
-            prefetch(self.bytes.get(at..).unwrap_or_default());
-            prefetch(self.bytes.get(at + LINE..).unwrap_or_default());
         }
     }
 
@@ -599,7 +601,7 @@ impl<'a> NodeMut<'a> {
 
 /// A cell that logically belongs to a node but does not fit into its body; exists only inside one
 /// operation, until balancing has made room.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[doc(alias = "overflow cell")]
 pub(crate) struct ParkedCell {
     /// Its index among all cells of the node.

@@ -178,28 +178,30 @@ fn many_cells_come_and_go_at_once() {
         }
         let start = random.below(keys.len());
         let end = start + 1 + random.below(keys.len() - start);
-        let (mut bytes, mut copies, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+        let mut copies = Copies::default();
+        copies.clear(round % 3 > 0);
         for range in [0..start, end..keys.len()] {
-            sheet.node().cells().copy(range, &mut bytes, &mut copies, &mut leaving).unwrap();
+            sheet.node().cells().copy(range, &mut copies).unwrap();
         }
-        let (mut source, mut cells, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        let leaving = 0..copies.places.len();
         let mut room = sheet.node().free_bytes().unwrap();
-        room += leaving.iter().map(|cell| cell.size as usize + 2).sum::<usize>();
+        room += copies.places.iter().map(|cell| cell.size as usize + 2).sum::<usize>();
+        let (first, mut new) = (copies.cells.len(), Vec::new());
         for _ in 0..random.below(150) {
             let key = random.below(100_000) as i64;
             // Often one of the sizes that leave.
             let cell = table_leaf(key, random.below(6) * random.below(6), &sheet.format);
             let Some(left) = room.checked_sub(cell.len() + 2) else { break };
             room = left;
-            cells.push(Span { start: source.len() as u32, size: cell.len() as u32 });
-            source.extend(cell);
+            let cell = copies.append([&cell, &[]], 0).unwrap();
+            copies.push(&sheet.node(), cell).unwrap();
             new.push(key);
         }
-        let (before, behind) = cells.split_at(random.below(cells.len() + 1));
-        let (leaving, source, settled) = (&*leaving, &*source, &mut Vec::new());
-        let mut moves = Moves { leaving, source, before, behind, settled };
-        sheet.edit().exchange(start..end, &mut moves).unwrap();
-        let (before, behind) = new.split_at(before.len());
+        let (arriving, before) = (first..copies.cells.len(), random.below(new.len() + 1));
+        let (copies, spare) = (&copies, &mut Vec::new());
+        let moves = Moves { copies, leaving, arriving, before, spare };
+        sheet.edit().exchange(start..end, &moves).unwrap();
+        let (before, behind) = new.split_at(before);
         keys = [before, &keys[start..end], behind].concat();
         assert_eq!(sheet.space().0, room);
         sheet.check();
@@ -210,13 +212,17 @@ fn many_cells_come_and_go_at_once() {
         assert_eq!(sheet.node().used(), sizes.sum::<usize>());
     }
     // What does not fit is damage, and so is what is not there.
-    let cells = [Span { start: 0, size: 1000 }; 2];
-    let (leaving, source, settled) = (&[][..], &[9; 1000][..], &mut Vec::new());
-    let mut moves = Moves { leaving, source, before: &cells, behind: &[], settled };
-    assert!(sheet.edit().exchange(0..keys.len(), &mut moves).is_err());
-    moves.before = &[];
-    assert!(sheet.edit().exchange(0..1000, &mut moves).is_err());
-    assert!(sheet.edit().exchange(1..1, &mut moves).is_err());
+    let mut copies = Copies::default();
+    for _ in 0..2 {
+        let cell = copies.append([&table_leaf(1, 600, &sheet.format), &[]], 0).unwrap();
+        copies.push(&sheet.node(), cell).unwrap();
+    }
+    let (copies, spare) = (&copies, &mut Vec::new());
+    let mut moves = Moves { copies, leaving: 0..0, arriving: 0..2, before: 2, spare };
+    assert!(sheet.edit().exchange(0..keys.len(), &moves).is_err());
+    (moves.arriving, moves.before) = (0..0, 0);
+    assert!(sheet.edit().exchange(0..1000, &moves).is_err());
+    assert!(sheet.edit().exchange(1..1, &moves).is_err());
     assert!(sheet.edit().remove_all(0..1000).is_err());
 }
 
