@@ -277,7 +277,7 @@ fn front_of(kind: NodeKind, key: Key<'_>, data: usize) -> Front {
         Key::Integer(key) => key as u64,
         Key::Bytes(key) => key.len() as u64,
     };
-    Front::new(kind.as_leaf().has_data().then_some(data), key)
+    Front { data: kind.as_leaf().has_data().then_some(data), key }
 }
 
 impl Cursor {
@@ -425,7 +425,7 @@ impl Store {
         out.clear();
         crate::memory::reserve(out, CHILD_SIZE + 2 * varint::MAX_LENGTH + local + 4)?;
         out.extend([0; CHILD_SIZE]);
-        out.extend_from_slice(front_of(kind, key, data_size).bytes());
+        front_of(kind, key, data_size).append_to(out);
         let end = out.len() + local;
         for piece in [key_bytes, data] {
             let room = end - out.len();

@@ -63,6 +63,26 @@ pub fn encode(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
     }
 }
 
+/// Writes the encoding of `value` to the start of `out` and returns how many bytes it took; nothing
+/// is written if `out` is shorter than that.
+#[inline]
+pub fn write(value: u64, out: &mut [u8]) -> usize {
+    match out.first_chunk_mut() {
+        Some(room) => encode(value, room),
+        None => write_near_end(value, out),
+    }
+}
+
+#[cold]
+fn write_near_end(value: u64, out: &mut [u8]) -> usize {
+    let mut room = [0; MAX_LENGTH];
+    let length = encode(value, &mut room);
+    if let Some(out) = out.get_mut(..length) {
+        out.copy_from_slice(&room[..length]);
+    }
+    length
+}
+
 fn encode_long(value: u64, out: &mut [u8; MAX_LENGTH]) -> usize {
     let length = length(value);
     let mut rest = value;

@@ -58,36 +58,38 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The integers ahead of a payload, encoded.
+/// The integers ahead of a payload.
+///
+/// They are encoded where they are wanted: the processor waits when it reads bytes together that it
+/// has just written one by one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Front {
-    bytes: [u8; 2 * varint::MAX_LENGTH],
-    length: usize,
+    /// Bytes of data, in trees that have data.
+    pub(crate) data: Option<usize>,
+    /// The integer key, or bytes of key.
+    pub(crate) key: u64,
 }
 
 impl Front {
-    /// Those of a cell with an integer key or a key of that length, and with so many bytes of data
-    /// in trees that have data.
+    /// Bytes that they take.
     #[inline]
-    pub(crate) fn new(data: Option<usize>, key: u64) -> Front {
-        let mut front = Front { bytes: [0; 2 * varint::MAX_LENGTH], length: 0 };
-        if let Some(data) = data {
-            front.push(data as u64);
-        }
-        front.push(key);
-        front
+    pub(crate) fn length(self) -> usize {
+        self.data.map_or(0, |data| varint::length(data as u64)) + varint::length(self.key)
     }
 
+    /// Writes them to the start of `out`, which has room for them.
     #[inline]
-    fn push(&mut self, value: u64) {
-        if let Some(room) = self.bytes.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
-            self.length += varint::encode(value, room);
-        }
+    pub(super) fn write(self, out: &mut [u8]) {
+        let data = self.data.map_or(0, |data| varint::write(data as u64, out));
+        varint::write(self.key, out.get_mut(data..).unwrap_or_default());
     }
 
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+    /// Appends them to `out`.
+    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
+        if let Some(data) = self.data {
+            varint::push(data as u64, out);
+        }
+        varint::push(self.key, out);
     }
 }
 

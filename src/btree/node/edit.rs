@@ -144,9 +144,9 @@ impl NodeMut<'_> {
         zeros: usize,
         head: impl FnOnce() -> u64,
     ) -> Result<bool> {
-        let front = front.bytes();
+        let front_length = front.length();
         let [key, data] = payload;
-        let size = (front.len() + key.len() + data.len() + zeros).max(SIZE_MIN);
+        let size = (front_length + key.len() + data.len() + zeros).max(SIZE_MIN);
         let count = usize::from(self.info.cells);
         let behind = count.checked_sub(index);
         if !self.info.parked.is_empty() || size + 2 > self.info.free as usize {
@@ -157,10 +157,10 @@ impl NodeMut<'_> {
             return Ok(false);
         };
         let cell = slice_mut(self.bytes, at, size)?;
-        let (cell_front, rest) = cell.split_at_mut(front.len());
+        front.write(cell);
+        let (_, rest) = cell.split_at_mut(front_length);
         let (cell_key, rest) = rest.split_at_mut(key.len());
         let (cell_data, rest) = rest.split_at_mut(data.len());
-        cell_front.copy_from_slice(front);
         cell_key.copy_from_slice(key);
         cell_data.copy_from_slice(data);
         if !rest.is_empty() {
