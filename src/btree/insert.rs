@@ -113,7 +113,10 @@ impl Btree {
         let cursor = self.cursors.get_mut(id)?;
         let inserted = cursor.insert(&mut self.store, key, data, zeros as usize, found);
         let parked = cursor.park(&mut self.store);
-        self.note_failure(inserted.and(parked))
+        match (inserted, parked) {
+            (Ok(()), Ok(())) => Ok(()),
+            (inserted, parked) => self.note_failure(inserted.and(parked)),
+        }
     }
 
     /// Puts another entry in the place of the one that the cursor is on, if it belongs just there:

@@ -77,8 +77,8 @@ pub fn write(value: u64, out: &mut [u8]) -> usize {
 fn write_near_end(value: u64, out: &mut [u8]) -> usize {
     let mut room = [0; MAX_LENGTH];
     let length = encode(value, &mut room);
-    if let Some(out) = out.get_mut(..length) {
-        out.copy_from_slice(&room[..length]);
+    if let (Some(out), Some(encoded)) = (out.get_mut(..length), room.get(..length)) {
+        out.copy_from_slice(encoded);
     }
     length
 }
@@ -151,6 +151,13 @@ mod tests {
                 assert_eq!(decode(&bytes), Some((value, bytes.len())));
                 for cut in 0..bytes.len() {
                     assert_eq!(decode(&bytes[..cut]), None);
+                }
+                for room in 0..12 {
+                    let mut out = vec![0xaa; room];
+                    assert_eq!(write(value, &mut out), bytes.len());
+                    let written = if room < bytes.len() { &[] } else { &*bytes };
+                    assert_eq!(out[..written.len()], *written);
+                    assert!(out[written.len()..].iter().all(|&byte| byte == 0xaa));
                 }
             }
         }

@@ -125,7 +125,6 @@ impl Cursor {
             }
         }
         let found = self.seek_from_here(store, key, End::Any)?;
-        store.node(self.level()?.page).prefetch_room();
         self.note_insert_place(store, found);
         Ok(found)
     }
@@ -252,6 +251,9 @@ impl Cursor {
             store.make_heads(page);
             let node = store.node(page);
             let heads = node.heads();
+            if end == End::Any && node.is_leaf() {
+                node.prefetch_room();
+            }
             if let Some(&last) = heads.last().filter(|_| node.kind().is_leaf_data()) {
                 // The head is the key. Without branches on what a probe finds; but where a search
                 // that ends without a match has probed last matters, so that goes the long way.
@@ -306,6 +308,9 @@ impl Cursor {
             let node = store.node(page);
             let is_leaf = node.is_leaf();
             let heads = node.heads();
+            if end == End::Any && is_leaf {
+                node.prefetch_room();
+            }
             if (!is_leaf || end == End::Any) && !heads.is_empty() {
                 let low = place_of(head, heads);
                 if heads.get(low) != Some(&head) {

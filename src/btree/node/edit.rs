@@ -250,7 +250,8 @@ impl NodeMut<'_> {
         if self.info.has_heads() {
             let (from, to) = (moves.arriving.start, moves.arriving.end);
             let middle = from + before.len();
-            let (before, behind) = (moves.copies.heads(from..middle), moves.copies.heads(middle..to));
+            let (before, behind) =
+                (moves.copies.heads(from..middle), moves.copies.heads(middle..to));
             self.info.exchange_heads(kept, before, behind);
         }
         self.set_count(count)
