@@ -174,7 +174,8 @@ impl Store {
         let fits = |node: Node<'_>| {
             node.kind().as_leaf() == kind && node.cell_count() > 0 && node.is_as_described()
         };
-        if self.pager.info(page).is_ready() && fits(self.node(page)) {
+        let ready = self.pager.info(page).is_ready() || self.prepare_node(page).is_ok();
+        if ready && fits(self.node(page)) {
             return Ok(page);
         }
         self.pager.unpin(page);

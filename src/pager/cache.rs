@@ -24,7 +24,7 @@ use crate::memory::{self, PageBuffer, PagePool};
 const NONE: u32 = u32::MAX;
 
 /// For every so many frames one page to recycle is listed at a time.
-const CANDIDATE_SHARE: usize = 8;
+const CANDIDATE_SHARE: usize = 3;
 /// A cache in which fewer than one in so many pages is clean is mostly dirty.
 const CLEAN_SHARE: usize = 32;
 
@@ -408,10 +408,10 @@ impl<X: PageInfo> Cache<X> {
         // A share of all frames, which were looked at, be it all candidates.
         let share = self.frames.len() / CANDIDATE_SHARE;
         if share > 0 && share < self.candidates.len() {
-            self.candidates.select_nth_unstable(share);
+            self.candidates.select_nth_unstable_by_key(share, |&(stamp, _)| stamp);
             self.candidates.truncate(share);
         }
-        self.candidates.sort_unstable_by_key(|&candidate| Reverse(candidate));
+        self.candidates.sort_unstable_by_key(|&(stamp, _)| Reverse(stamp));
     }
 
     /// The frames of all changed pages, in no order.

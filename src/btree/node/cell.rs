@@ -178,7 +178,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], layout: Layout, format: &PageFormat) -
 }
 
 /// The integer key of the cell at the start of `bytes`, and nothing else of it.
-#[inline]
+#[inline(always)]
 pub(super) fn integer_key(bytes: &[u8], layout: Layout) -> Result<i64> {
     if let Some(start) = bytes.first_chunk()
         && let Some(key) = quick_integer_key(start, layout)

@@ -500,7 +500,7 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the cell does not lie within the content area.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn integer_key(&self, index: usize) -> Result<i64> {
         let at = self.content_position(index)?;
         cell::integer_key(self.bytes.get(at..).unwrap_or_default(), self.info.layout)
