@@ -615,12 +615,17 @@ impl Btree {
         let result = result.and_then(|()| self.create_database_if_empty());
         self.store.pager.release(mark);
         let resumed = self.resume_after_rollback();
-        // The choice is one of the connection, not of the savepoint.
-        let result = result.and(resumed).and_then(|()| self.store_vacuum_choice());
+        let result = result.and(resumed);
         let undone = |failed: &FailedChange| index.is_none_or(|index| index < failed.savepoints);
         if result.is_ok() && self.failed.as_ref().is_some_and(undone) {
             self.failed = None;
         }
+        // The choice is one of the connection, not of the savepoint. While a failure is left that
+        // this has not undone, nothing can be stored; the rollback that undoes it will.
+        let result = match self.failed {
+            None => result.and_then(|()| self.store_vacuum_choice()),
+            Some(_) => result,
+        };
         self.note_failure(result)
     }
 

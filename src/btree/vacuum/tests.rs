@@ -218,3 +218,39 @@ fn the_choice_of_vacuum_survives_a_rollback() {
     db.commit().unwrap();
     assert_eq!(db.meta(7).unwrap(), 1);
 }
+
+/// D285, T3: a statement that has failed is undone, and the next goes on, while the choice between
+/// full and incremental vacuum is not committed yet; the choice is stored all the same.
+#[test]
+fn a_failed_statement_is_undone_before_the_choice_is_committed() {
+    for mode in [AutoVacuum::None, AutoVacuum::Full, AutoVacuum::Incremental] {
+        for nested in [false, true] {
+            let mut db = database(512, mode);
+            let root = db.create_table(TABLE).unwrap();
+            let limit = db.set_page_limit(10);
+            db.begin_statement().unwrap();
+            if nested {
+                db.open_savepoints(2).unwrap();
+            }
+            let cursor = db.open_cursor(root, true).unwrap();
+            let refused = db.insert(cursor, Key::Integer(1), &[7; 100_000], 0);
+            assert_eq!(refused, Err(Error::Full), "{mode:?}");
+            db.close_cursor(cursor);
+            if nested {
+                assert_eq!(db.rollback_savepoint(Some(1)), Ok(()), "{mode:?}");
+                fill(&mut db, root, 1..2, 10);
+            }
+            assert_eq!(db.rollback_statement(), Ok(()), "{mode:?}");
+            assert_eq!(entries(&mut db, root), []);
+            db.set_page_limit(limit);
+            db.begin_statement().unwrap();
+            fill(&mut db, root, 1..20, 100);
+            db.commit_statement().unwrap();
+            db.commit().unwrap();
+            assert_eq!(db.auto_vacuum(), mode);
+            db.begin(crate::btree::TransactionKind::Read).unwrap();
+            assert_eq!(db.meta(7), Ok(u32::from(mode == AutoVacuum::Incremental)));
+            assert_eq!(db.integrity_check(&[1, root.get().into()], 100), Ok(vec![]));
+        }
+    }
+}
