@@ -6,6 +6,7 @@ use super::{Node, NodeKind, Span, cell};
 use crate::error::{Error, Result};
 
 const BEYOND: Error = Error::corrupt("cell reaches beyond the page");
+const MISSING: Error = Error::corrupt("no such cell on the page");
 
 impl<'a> Node<'a> {
     /// The cells, to be sized up one by one.
@@ -162,11 +163,14 @@ impl<'a> Cells<'a> {
                 continue;
             };
             let end = range.end.min(first + run.pointers.len());
+            if end <= index {
+                return Err(MISSING);
+            }
             let copied = copies.cells.len();
             for index in index..end {
                 let place = match run.quick_place::<KIND>(index - first) {
                     Some(place) => place,
-                    None => self.place_slowly(self.find(index).map_err(|_| BEYOND)?)?,
+                    None => self.place_slowly(self.find(index).map_err(|_| MISSING)?)?,
                 };
                 let (start, size) = (copies.bytes.len() as u32, place.len() as u32);
                 copies.places.push(Span { start: place.start as u32, size });
@@ -175,7 +179,7 @@ impl<'a> Cells<'a> {
                 crate::memory::reserve(&mut copies.bytes, cell.len())?;
                 copies.bytes.extend_from_slice(cell);
             }
-            let body = self.find(index).map_err(|_| BEYOND)?;
+            let body = self.find(index).map_err(|_| MISSING)?;
             copies.add_heads(&self.node, body..body + (end - index), copied)?;
             index = end;
         }

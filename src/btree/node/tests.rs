@@ -223,6 +223,7 @@ fn many_cells_come_and_go_at_once() {
     (moves.arriving, moves.before) = (0..0, 0);
     assert!(sheet.edit().exchange(0..1000, &moves).is_err());
     assert!(sheet.edit().exchange(1..1, &moves).is_err());
+    assert!(sheet.node().cells().copy(0..1000, &mut Copies::default()).is_err());
     assert!(sheet.edit().remove_all(0..1000).is_err());
 }
 
