@@ -44,6 +44,7 @@ const MAY_USE_FILES: &[&str] = &["src/tcl/commands/os.rs", "src/tcl/commands/os/
 const UNSAFE: &[&str] = &[
     "src/memory/pages.rs",
     "src/memory/prefetch.rs",
+    "src/os/unix/mapping.rs",
     "src/os/unix/sys.rs",
     "src/tcl/sys.rs",
     "src/tcl/interp.rs",

@@ -1,10 +1,12 @@
 //! `UnixFile`: positioned read and write, truncate, size, sync.
 
+use std::cell::RefCell;
 use std::io::IoSlice;
 use std::path::PathBuf;
 
 use super::super::{File, LockLevel, SyncKind};
 use super::lock::LockedFile;
+use super::mapped::MappedReads;
 use super::sys::{self, Errno};
 use crate::error::{Error, IoCall, Result};
 
@@ -14,12 +16,29 @@ pub(super) struct UnixFile {
     file: LockedFile,
     /// The name it was opened by; `None` if that was removed at once.
     path: Option<PathBuf>,
+    /// Nothing that is called while this is borrowed comes back to the file.
+    mapped: RefCell<MappedReads>,
 }
 
 impl UnixFile {
     /// A file just opened, by the name `path` if it keeps one.
-    pub(super) fn new(file: LockedFile, path: Option<PathBuf>) -> UnixFile {
-        UnixFile { file, path }
+    pub(super) fn new(file: LockedFile, path: Option<PathBuf>, mapped: MappedReads) -> UnixFile {
+        UnixFile { file, path, mapped: RefCell::new(mapped) }
+    }
+
+    fn read_by_calls(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(filled as u64);
+            match sys::read(self.file.descriptor(), rest, at).map_err(failed(IoCall::Read))? {
+                0 => {
+                    rest.fill(0);
+                    break;
+                }
+                count => filled += count,
+            }
+        }
+        Ok(filled)
     }
 
     fn write_all(&self, mut bytes: &[u8], mut at: u64) -> Result<()> {
@@ -31,6 +50,7 @@ impl UnixFile {
             bytes = bytes.get(count..).unwrap_or_default();
             at = at.saturating_add(count as u64);
         }
+        self.mapped.borrow_mut().note_write(at);
         Ok(())
     }
 }
@@ -52,18 +72,13 @@ fn write_error(errno: Errno) -> Error {
 
 impl File for UnixFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let at = offset.saturating_add(filled as u64);
-            match sys::read(self.file.descriptor(), rest, at).map_err(failed(IoCall::Read))? {
-                0 => {
-                    rest.fill(0);
-                    break;
-                }
-                count => filled += count,
-            }
+        let mut mapped = self.mapped.borrow_mut();
+        if mapped.read(buffer, offset) {
+            return Ok(buffer.len());
         }
-        Ok(filled)
+        let count = self.read_by_calls(buffer, offset)?;
+        mapped.note_call(self.file.descriptor());
+        Ok(count)
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -93,10 +108,12 @@ impl File for UnixFile {
             }
             pieces = pieces.get(done..).unwrap_or_default();
         }
+        self.mapped.get_mut().note_write(at);
         Ok(())
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
+        self.mapped.get_mut().note_size(size);
         sys::truncate(self.file.descriptor(), size).map_err(failed(IoCall::Truncate))
     }
 
@@ -110,6 +127,7 @@ impl File for UnixFile {
 
     fn size(&self) -> Result<u64> {
         let status = sys::status(self.file.descriptor()).map_err(failed(IoCall::Size))?;
+        self.mapped.borrow_mut().note_size(status.size);
         Ok(if status.size == 1 { 0 } else { status.size })
     }
 

@@ -11,10 +11,13 @@ use crate::error::{Error, IoCall, Result};
 
 mod file;
 mod lock;
+mod mapped;
+mod mapping;
 mod sys;
 
 use file::UnixFile;
 use lock::LockedFile;
+use mapped::MappedReads;
 use sys::{Descriptor, Errno};
 
 pub(super) use sys::Home;
@@ -33,21 +36,43 @@ const LINKS_MAX: u32 = 100;
 const NAMES_MAX: u32 = 10;
 
 /// The file system of the machine.
+///
+/// A database that is read again and again is mapped into memory, on processors and file systems
+/// where that is known to work (x86-64; ext, XFS, Btrfs, F2FS, bcachefs, tmpfs, overlayfs), and its
+/// pages are copied from there rather than read by calls. The first such file sets a handler of
+/// SIGBUS, with which a disk that fails, or a file that is cut, stays an error; other signals of
+/// that kind go on to the handler that was there before.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct UnixVfs {}
+pub struct UnixVfs {
+    unmapped: bool,
+}
 
 impl UnixVfs {
     /// The file system of the machine.
     pub fn new() -> UnixVfs {
         UnixVfs::default()
     }
+
+    /// The same with every read made by a call: no file is mapped, and no signal handled.
+    pub fn unmapped() -> UnixVfs {
+        UnixVfs { unmapped: true }
+    }
+
+    /// How a file of this kind is read: a journal is read once.
+    fn reads_of(self, kind: OpenKind) -> MappedReads {
+        if self.unmapped || !is_lockable(kind) {
+            MappedReads::never()
+        } else {
+            MappedReads::default()
+        }
+    }
 }
 
 impl Vfs for UnixVfs {
     fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
         match path {
-            Some(path) => open_named(path, request),
-            None => open_temporary(request, || self.random()),
+            Some(path) => open_named(path, request, self.reads_of(request.kind)),
+            None => open_temporary(request, self.reads_of(request.kind), || self.random()),
         }
     }
 
@@ -180,14 +205,14 @@ fn is_never_locked(kind: OpenKind) -> bool {
     matches!(kind, OpenKind::Journal | OpenKind::SuperJournal)
 }
 
-fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
+fn open_named(path: &Path, request: OpenRequest, reads: MappedReads) -> Result<Opened> {
     let wants_write = request.access != Access::ReadOnly;
     if is_lockable(request.kind)
         && !request.exclusive
         && !request.delete_on_close
         && let Some(file) = LockedFile::take_parked(path, wants_write, request.lock_offset)
     {
-        let file = Box::new(UnixFile::new(file, Some(path.to_owned())));
+        let file = Box::new(UnixFile::new(file, Some(path.to_owned()), reads));
         return Ok(Opened { file, read_only: !wants_write });
     }
     // A journal that may be made takes after its database.
@@ -213,7 +238,7 @@ fn open_named(path: &Path, request: OpenRequest) -> Result<Opened> {
         name = None;
         sys::unlink(path).map_err(|Errno(errno)| Error::Io { call: IoCall::Delete, errno })?;
     }
-    Ok(Opened { file: Box::new(UnixFile::new(file, name)), read_only: !writable })
+    Ok(Opened { file: Box::new(UnixFile::new(file, name, reads)), read_only: !writable })
 }
 
 /// Opens as wanted, or for reading if writing is refused. Returns whether writing is possible.
@@ -270,7 +295,11 @@ fn take_after_database(journal: Descriptor, own: sys::Status, database: sys::Sta
 }
 
 /// Makes a file of no name, in the first directory that lets us.
-fn open_temporary(request: OpenRequest, random: impl Fn() -> u32) -> Result<Opened> {
+fn open_temporary(
+    request: OpenRequest,
+    reads: MappedReads,
+    random: impl Fn() -> u32,
+) -> Result<Opened> {
     let chosen = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os);
     let standard = ["/var/tmp", "/tmp"].into_iter().map(OsString::from);
     for directory in chosen.chain(standard).filter(|directory| !directory.is_empty()) {
@@ -289,7 +318,8 @@ fn open_temporary(request: OpenRequest, random: impl Fn() -> u32) -> Result<Open
                 open_error(errno)
             })?;
             let file = LockedFile::new(descriptor, status.identity, true, request.lock_offset);
-            return Ok(Opened { file: Box::new(UnixFile::new(file, None)), read_only: false });
+            let file = Box::new(UnixFile::new(file, None, reads));
+            return Ok(Opened { file, read_only: false });
         }
     }
     Err(Error::CannotOpen("no directory for temporary files"))

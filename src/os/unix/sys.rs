@@ -277,6 +277,17 @@ fn decode(status: &libc::statx) -> Status {
     }
 }
 
+/// The number of the kind of file system that a file is on.
+pub(super) fn file_system(file: Descriptor) -> Result<u32, Errno> {
+    let mut answer = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the structure has the size that the call fills, and all zeros is one.
+    let answer = unsafe {
+        retry(|| libc::fstatfs(file.0, answer.as_mut_ptr()) as isize)?;
+        answer.assume_init()
+    };
+    Ok(answer.f_type as u32)
+}
+
 /// Removes a name.
 pub(super) fn unlink(path: &Path) -> Result<(), Errno> {
     // SAFETY: `path` is NUL-terminated.

@@ -38,6 +38,7 @@ struct OpenFlags {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Unix,
+    UnmappedUnix,
     Memory,
     WriteBehind,
 }
@@ -61,6 +62,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let name = file_name(call, place)?;
     let vfs = match place {
         Place::Unix => simulate::disk(),
+        Place::UnmappedUnix => simulate::unmapped_disk(),
         Place::Memory => call.session.memory(),
         Place::WriteBehind => {
             write_behind::disk().ok_or_else(|| no_such_vfs(write_behind::NAME))?
@@ -189,6 +191,7 @@ fn extras(call: &mut Call<'_>, start: usize) -> Result<Extras, Failure> {
 fn place(name: &str) -> Result<Place, Failure> {
     match name {
         "unix" => Ok(Place::Unix),
+        "unix-unmapped" => Ok(Place::UnmappedUnix),
         "memory" => Ok(Place::Memory),
         write_behind::NAME if write_behind::disk().is_some() => Ok(Place::WriteBehind),
         _ => Err(no_such_vfs(name)),

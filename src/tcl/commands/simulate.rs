@@ -29,6 +29,8 @@ static DISCARD_SEED: AtomicU32 = AtomicU32::new(0);
 
 static DISK: LazyLock<Arc<dyn Vfs>> =
     LazyLock::new(|| Arc::new(FaultVfs::new(Arc::new(UnixVfs::new()), &KNOBS)));
+static UNMAPPED_DISK: LazyLock<Arc<dyn Vfs>> =
+    LazyLock::new(|| Arc::new(FaultVfs::new(Arc::new(UnixVfs::unmapped()), &KNOBS)));
 
 /// The linked variables of disks and tracing: their names, and the integers behind them.
 pub(super) fn variables() -> impl Iterator<Item = (&'static CStr, &'static AtomicI32)> {
@@ -58,6 +60,11 @@ pub(super) fn knobs() -> &'static FaultKnobs {
 /// The machine's disk; one for all interpreters, as its files are.
 pub(super) fn disk() -> Arc<dyn Vfs> {
     Arc::clone(&DISK)
+}
+
+/// The same, of which no file is mapped into memory.
+pub(super) fn unmapped_disk() -> Arc<dyn Vfs> {
+    Arc::clone(&UNMAPPED_DISK)
 }
 
 /// An empty disk in memory.
