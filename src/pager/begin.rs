@@ -91,6 +91,18 @@ impl Default for Transaction {
     }
 }
 
+impl Transaction {
+    /// None at all, with the memory of this one.
+    pub(super) fn recycled(self) -> Transaction {
+        Transaction {
+            saved: self.saved.recycled(),
+            unsealed: self.unsealed.recycled(),
+            freed: self.freed.recycled(),
+            ..Transaction::default()
+        }
+    }
+}
+
 /// Beginning.
 impl<X: PageInfo> Pager<X> {
     /// Turns a read transaction into a write transaction: reserved lock, or exclusive at once.
@@ -122,7 +134,7 @@ impl<X: PageInfo> Pager<X> {
             original_image: self.image,
             original_stamp: self.stamp,
             low_water: self.image,
-            ..Transaction::default()
+            ..std::mem::take(&mut self.transaction).recycled()
         };
         self.size_known = true;
         self.enter(State::WriterLocked);

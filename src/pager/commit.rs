@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::begin::{KeptJournal, Transaction};
+use super::begin::KeptJournal;
 use super::journal::Journal;
 use super::state::State;
 use super::temporary::MemoryFile;
@@ -314,7 +314,7 @@ impl<X: PageInfo> Pager<X> {
 
     /// Forgets the transaction and goes back to reading.
     pub(super) fn end_transaction(&mut self) {
-        self.transaction = Transaction::default();
+        self.transaction = std::mem::take(&mut self.transaction).recycled();
         self.savepoints.clear();
         self.undo = None;
         self.serial += 1;

@@ -28,7 +28,9 @@ impl<X: PageInfo> Pager<X> {
     /// [`Error::Busy`] changes nothing; errors of I/O are latched.
     pub(super) fn protect_originals(&mut self) -> Result<()> {
         // What undoing will need is had now, or a rollback could fail for want of it.
-        self.prepare_scratch(self.page_size.bytes() + RECORD_EXTRA)?;
+        let record = self.page_size.bytes() + RECORD_EXTRA;
+        let more = record.saturating_sub(self.scratch.len());
+        memory::reserve_exact(&mut self.scratch, more)?;
         self.lock_patiently(LockLevel::Exclusive)?;
         self.seal_journal().map_err(|error| self.latch_if_serious(error))?;
         self.transaction.unsealed.clear();

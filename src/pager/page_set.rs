@@ -7,6 +7,9 @@ use crate::memory;
 const CHUNK_PAGES: usize = 4096;
 const CHUNK_WORDS: usize = CHUNK_PAGES / 64;
 
+/// Most chunks that are cleared for another set of pages.
+const CHUNKS_KEPT: usize = 16;
+
 /// A set of page numbers that costs memory only near its members.
 #[derive(Debug, Default)]
 pub(super) struct PageSet {
@@ -65,6 +68,16 @@ impl PageSet {
         if let Some(Some(words)) = self.chunks.get_mut(page as usize / CHUNK_PAGES) {
             words[word_of(page)] &= !bit_of(page);
         }
+    }
+
+    /// The set without its members, and with its memory for those of the next one, unless that is
+    /// more than most will want.
+    pub(super) fn recycled(mut self) -> PageSet {
+        if self.chunks.len() > CHUNKS_KEPT {
+            return PageSet::default();
+        }
+        self.clear();
+        self
     }
 
     /// Takes all members out; the memory stays for those to come.

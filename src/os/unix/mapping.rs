@@ -70,7 +70,7 @@ impl Mapping {
     /// if not, because the file ends before or the disk fails, the buffer holds anything.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> bool {
         let Ok(offset) = usize::try_from(offset) else { return false };
-        if !offset.checked_add(buffer.len()).is_some_and(|end| end <= self.length) {
+        if offset.checked_add(buffer.len()).is_none_or(|end| end > self.length) {
             return false;
         }
         // SAFETY: the range lies within the mapping (M1), the buffer is ours alone, and a fault is
