@@ -194,15 +194,21 @@ impl Store {
     /// The page `number` if it is in the cache, not pinned: its facts and where its cells are will
     /// be asked for soon.
     pub(crate) fn prefetch_node(&self, number: u32) -> Option<PageRef> {
-        let page = self.pager.cached(PageNumber::new(number)?)?;
-        self.node(page).prefetch_pointers();
-        Some(page)
+        let number = PageNumber::new(number)?;
+        let page = self.pager.cached(number);
+        match page {
+            Some(page) => self.node(page).prefetch_pointers(),
+            None => self.pager.will_fetch(number),
+        }
+        page
     }
 
     /// Asks for the memory of all of page `number`, if it is in the cache.
     pub(crate) fn prefetch_page(&self, number: u32) {
-        if let Some(page) = PageNumber::new(number).and_then(|number| self.pager.cached(number)) {
-            prefetch_all(self.pager.bytes(page));
+        let Some(number) = PageNumber::new(number) else { return };
+        match self.pager.cached(number) {
+            Some(page) => prefetch_all(self.pager.bytes(page)),
+            None => self.pager.will_fetch(number),
         }
     }
 

@@ -105,6 +105,10 @@ pub trait File: Send + fmt::Debug {
     /// [`Io`](crate::Error::Io).
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
 
+    /// `length` bytes from `offset` will probably be read soon. A disk that can asks for them, and
+    /// does not wait.
+    fn will_read(&self, _offset: u64, _length: usize) {}
+
     /// Writes all of `bytes` at `offset`, extending the file as needed.
     ///
     /// # Errors

@@ -166,6 +166,11 @@ impl<X: PageInfo> Pager<X> {
         self.cache.find(number.get()).map(|frame| PageRef { frame })
     }
 
+    /// A page that is not in the cache will be fetched soon: asks the disk for it, without waiting.
+    pub fn will_fetch(&self, number: PageNumber) {
+        self.file.will_read(number.offset(self.page_size), self.page_size.bytes());
+    }
+
     /// The page `number` if it is in the cache, with a transient pin.
     pub fn lookup(&mut self, number: PageNumber) -> Option<PageRef> {
         if !self.gate {

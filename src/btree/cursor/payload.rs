@@ -177,6 +177,10 @@ impl Cursor {
     ) -> Result<Option<T>> {
         let cell = self.cell(store)?;
         let (overflow, beyond) = (cell.overflow, cell.payload as usize - cell.local.len());
+        // In an index what is on the leaf may be looked at only to see that it is another entry.
+        if beyond > 0 && self.kind(store)?.has_integer_keys() {
+            store.prefetch_page(overflow);
+        }
         match visit(cell.local) {
             ControlFlow::Break(answer) => Ok(Some(answer)),
             ControlFlow::Continue(()) if beyond == 0 => Ok(None),

@@ -176,6 +176,10 @@ impl File for FaultFile {
         self.inner.read_at(buffer, offset)
     }
 
+    fn will_read(&self, offset: u64, length: usize) {
+        self.inner.will_read(offset, length);
+    }
+
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.before_write(&[IoSlice::new(bytes)], offset)?;
         self.inner.write_at(bytes, offset)

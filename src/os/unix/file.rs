@@ -81,6 +81,10 @@ impl File for UnixFile {
         Ok(count)
     }
 
+    fn will_read(&self, offset: u64, length: usize) {
+        self.mapped.borrow().will_read(offset, length);
+    }
+
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.write_all(bytes, offset)
     }

@@ -65,6 +65,15 @@ impl MappedReads {
         is_read
     }
 
+    /// Asks for the memory of what will be read, if it is mapped.
+    pub(super) fn will_read(&self, offset: u64, length: usize) {
+        if let Some(mapping) = &self.mapping
+            && offset.saturating_add(length as u64) <= self.known
+        {
+            mapping.prefetch(offset, length);
+        }
+    }
+
     /// A read was made by a call: looks at the file after so many of them.
     pub(super) fn note_call(&mut self, file: Descriptor) {
         if self.refused {
