@@ -104,8 +104,11 @@ impl Drop for Mapping {
 /// # Safety
 /// `from` lies in a mapping of that many bytes, `to` may be written to; they do not overlap.
 unsafe fn copy_or_fault(to: *mut u8, from: *const u8, count: usize) -> bool {
+    // Called by its address: valgrind runs on from a direct call into the function, and tells the
+    // address of the call for that of the fault.
+    let copy: machine::CopyFunction = std::hint::black_box(machine::copy);
     // SAFETY: as the caller promises.
-    unsafe { machine::copy(to, from, 0, count) == 0 }
+    unsafe { copy(to, from, 0, count) == 0 }
 }
 
 /// The handler of SIGBUS that stood before ours.
@@ -208,6 +211,10 @@ mod machine {
     /// Whether faults can be caught.
     pub(super) const CATCHES: bool = true;
 
+    /// What `copy` is.
+    pub(super) type CopyFunction =
+        unsafe extern "sysv64" fn(*mut u8, *const u8, usize, usize) -> usize;
+
     /// Copies; returns 0, or 1 behind a fault. The count is the fourth argument because that is
     /// where the instruction expects it: so it is the first one, and a fault of it is known by the
     /// address of the function.
@@ -264,6 +271,8 @@ mod machine {
     use std::ffi::c_void;
 
     pub(super) const CATCHES: bool = false;
+
+    pub(super) type CopyFunction = unsafe fn(*mut u8, *const u8, usize, usize) -> usize;
 
     pub(super) unsafe fn copy(_: *mut u8, _: *const u8, _: usize, _: usize) -> usize {
         1
