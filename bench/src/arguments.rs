@@ -30,9 +30,10 @@ the ratio to SQLite's b-tree. What every store reads is compared, and the files 
   --value BYTES    another length of values
   --page BYTES     another page size
   --dir PATH       where the files of the stores go; should be on a real disk
-  --touch GIB      uses so much memory first, and gives it back: a virtual machine may be given its
-                   memory only when it uses that for the first time, and then waits for it in
-                   whatever row comes first
+  --touch GIB      uses so much memory first, and before each row some times as much as the row needs,
+                   and gives it back: a virtual machine may be given its memory only when it uses that
+                   for the first time, and lose what it leaves unused for seconds, and then waits for
+                   it in whatever row comes next
   --docs PATH      also writes the tables and a chart per group (SVG) there: as benchmarks.md, or
                    as bench-GROUP.md if there is only one
 

@@ -33,7 +33,6 @@ mod tclbtree;
 mod workloads;
 
 use std::fmt::Write;
-use std::hint::black_box;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -63,12 +62,6 @@ fn warn_about_memory(directory: &Path) -> Result<()> {
         eprintln!("warning: {shown} is in memory, figures would mislead; give --dir PATH");
     }
     Ok(())
-}
-
-/// Uses so many GiB of memory, and gives them back.
-fn touch_memory(gigabytes: usize) {
-    let touched = (0..gigabytes).map(|_| black_box(vec![1u8; 1 << 30])).collect::<Vec<_>>();
-    drop(touched);
 }
 
 /// All stores that were asked for, and can at all run a group with this page size.
@@ -157,6 +150,9 @@ impl Outcome {
     }
 }
 
+/// A file, its journal and a cache of all its pages, and as much again.
+const COPIES_TOUCHED: usize = 6;
+
 fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     for &entries in &group.entries {
@@ -164,6 +160,9 @@ fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
             let mut contenders = contenders(arguments, group, kind);
             let mut plan = Plan::new(entries, group.value_size, group.settings(kind), &group.rows);
             plan.counting = arguments.mode == Mode::Count;
+            if arguments.touch > 0 {
+                plan.touched = COPIES_TOUCHED * entries * group.value_size;
+            }
             let rounds = if plan.counting { 0 } else { arguments.rounds };
             let rows = rounds::run(&mut contenders, &plan, rounds)?;
             outcome.stores = contenders.iter().map(|contender| contender.name()).collect();
@@ -202,7 +201,7 @@ fn memory(contenders: &[Box<dyn Contender>], plan: &Plan, setting: &str) -> Resu
 fn run(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.directory)?;
     warn_about_memory(&arguments.directory)?;
-    touch_memory(arguments.touch);
+    rounds::touch_memory(arguments.touch << 30);
     match arguments.mode {
         Mode::Latency => return latency::run(&arguments.directory),
         Mode::Calls => return calls::run(arguments),

@@ -1,5 +1,7 @@
 //! The order of runs: stores take turns within one process, and each round another one begins.
 
+use std::hint::black_box;
+
 use crate::lane::Contender;
 use crate::store::{Failure, Result};
 use crate::workloads::{Plan, Sample, Workload};
@@ -12,6 +14,11 @@ pub struct Row {
     pub workload: Workload,
     /// One list of samples per store.
     pub samples: Vec<Vec<Sample>>,
+}
+
+/// Uses so many bytes of memory, and gives them back.
+pub fn touch_memory(bytes: usize) {
+    drop(black_box(vec![1u8; bytes]));
 }
 
 /// Runs every workload `rounds` times on every contender that it suits, after one round that does
@@ -32,6 +39,7 @@ pub fn run(contenders: &mut [Box<dyn Contender>], plan: &Plan, rounds: usize) ->
                 if !contender.suits(&plan.settings_of(row.workload)) {
                     continue;
                 }
+                touch_memory(plan.touched);
                 let sample = contender.run(row.workload, plan)?;
                 sums.push(sample.sum);
                 if round > 0 {

@@ -197,6 +197,8 @@ pub struct Plan {
     pub insert_order: Vec<u32>,
     /// The order of random gets.
     pub get_order: Vec<u32>,
+    /// Bytes of memory that are used and given back before each row.
+    pub touched: usize,
     /// Counts the instructions of the last row: only its timed part goes through [`measured`], by
     /// whose name the counting tool knows it.
     pub counting: bool,
@@ -232,6 +234,7 @@ impl Plan {
             preloaded: count,
             insert_order,
             get_order,
+            touched: 0,
             counting: false,
         }
     }
