@@ -7,7 +7,7 @@ use super::header::field;
 use super::{Copies, NodeInfo, NodeKind, NodeMut, ParkedCell, Span, header_start};
 use crate::error::{Error, Result};
 use crate::format::PageNumber;
-use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut};
+use crate::format::bytes::{put_u8, put_u16, put_u32, slice_mut, u32_at};
 
 const MISCOUNTED: Error = Error::corrupt("free bytes are miscounted");
 
@@ -124,7 +124,7 @@ impl NodeMut<'_> {
         self.info.free -= (size + 2) as u32;
         if self.info.has_heads() {
             let head = self.node().head_of_cell(cell);
-            self.info.insert_head(index, head);
+            self.info.insert_head(index, head, child_of_cell(cell));
         }
         self.set_count(count + 1)
     }
@@ -169,7 +169,7 @@ impl NodeMut<'_> {
         self.insert_pointer(index, behind, at)?;
         self.info.free -= (size + 2) as u32;
         if self.info.has_heads() {
-            self.info.insert_head(index, Some(head()));
+            self.info.insert_head(index, Some(head()), 0);
         }
         self.set_count(count + 1)?;
         Ok(true)
@@ -424,7 +424,7 @@ impl NodeMut<'_> {
         write_cell(self.bytes, place.start, cell)?;
         if self.info.has_heads() {
             let head = self.node().head_of_cell(cell);
-            self.info.replace_head(index, head);
+            self.info.replace_head(index, head, child_of_cell(cell));
         }
         Ok(true)
     }
@@ -468,6 +468,9 @@ impl NodeMut<'_> {
             }
         }
         let at = self.node().content_position(body)?;
+        if self.info.has_heads() {
+            self.info.replace_child(body, child.get());
+        }
         put_u32(self.bytes, at, child.get())
     }
 
@@ -593,4 +596,10 @@ fn write_cell(bytes: &mut [u8], at: usize, cell: &[u8]) -> Result<()> {
         slice_mut(bytes, at + cell.len(), SIZE_MIN - cell.len())?.fill(0);
     }
     Ok(())
+}
+
+/// What a cell of an interior node has for its child; of no meaning for that of a leaf.
+#[inline]
+fn child_of_cell(cell: &[u8]) -> u32 {
+    u32_at(cell, 0).unwrap_or_default()
 }

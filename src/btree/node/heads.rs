@@ -6,7 +6,12 @@
 //! byte string, filled up with zeros. The heads of a node take few lines of memory, and most steps
 //! are decided by them alone.
 //!
-//! Invariant H1: either there are no heads, or one for each cell of the body, in order.
+//! On an interior node the children of the cells stand behind the heads, so that a search goes down
+//! without a look at the page at all: it would be two more places of memory, one known only from
+//! the other.
+//!
+//! Invariant H1: either there are no heads, or one for each cell of the body, in order; on an
+//! interior node as many children, none of them 0, follow in the same order.
 //!
 //! They are made when a node has been searched often enough for it to pay, and kept up to date from
 //! then on as cells come and go, until the node is laid out anew.
@@ -94,7 +99,7 @@ impl NodeInfo {
     /// be none, so that a search meets damage only where it looks.
     pub(crate) fn set_heads(&mut self, heads: Vec<u64>) {
         self.heads = heads;
-        if self.heads.len() != usize::from(self.cells) {
+        if self.heads.len() != self.numbers_per_cell() * usize::from(self.cells) {
             self.heads.clear();
             self.searches = NEVER;
         }
@@ -105,43 +110,78 @@ impl NodeInfo {
         std::mem::take(&mut self.heads)
     }
 
-    /// A cell with this head was put at `index` (H1). Without memory there are no heads.
+    /// Numbers that stand for a cell: its head, and on an interior node its child.
     #[inline]
-    pub(super) fn insert_head(&mut self, index: usize, head: Option<u64>) {
+    fn numbers_per_cell(&self) -> usize {
+        if self.kind.is_leaf() { 1 } else { 2 }
+    }
+
+    /// A cell with this head, and on an interior node with this child, is being put at `index`; it
+    /// is not counted yet (H1). Without memory there are no heads.
+    #[inline]
+    pub(super) fn insert_head(&mut self, index: usize, head: Option<u64>, child: u32) {
+        let (heads, is_leaf) = (&mut self.heads, self.kind.is_leaf());
+        let cells = if is_leaf { heads.len() } else { usize::from(self.cells) };
         match head {
-            Some(head) if index <= self.heads.len() && self.heads.try_reserve(1).is_ok() => {
-                self.heads.insert(index, head);
+            Some(head) if index <= cells && heads.try_reserve(2).is_ok() => {
+                if !is_leaf {
+                    if child == 0 || heads.len() != 2 * cells {
+                        return self.drop_heads();
+                    }
+                    heads.insert(cells + index, child.into());
+                }
+                heads.insert(index, head);
             }
             _ => self.drop_heads(),
         }
     }
 
-    /// The cell at `index` is another one now, with this head (H1).
+    /// The cell at `index` is another one now, with this head, and on an interior node with this
+    /// child (H1).
     #[inline]
-    pub(super) fn replace_head(&mut self, index: usize, head: Option<u64>) {
+    pub(super) fn replace_head(&mut self, index: usize, head: Option<u64>, child: u32) {
         match (head, self.heads.get_mut(index)) {
             (Some(head), Some(place)) => *place = head,
             _ => self.drop_heads(),
         }
+        if !self.kind.is_leaf() {
+            self.replace_child(index, child);
+        }
     }
 
-    /// The cell at `index` was taken out (H1).
+    /// The cell at `index` of an interior node has this child now (H1).
+    #[inline]
+    pub(super) fn replace_child(&mut self, index: usize, child: u32) {
+        match self.heads.get_mut(usize::from(self.cells) + index) {
+            Some(place) if child != 0 => *place = child.into(),
+            _ => self.drop_heads(),
+        }
+    }
+
+    /// The cell at `index` is being taken out; it is still counted (H1).
     #[inline]
     pub(super) fn remove_head(&mut self, index: usize) {
+        let child = usize::from(self.cells) + index;
+        if !self.kind.is_leaf() && child < self.heads.len() {
+            self.heads.remove(child);
+        }
         if index < self.heads.len() {
             self.heads.remove(index);
         }
     }
 
     /// The heads after an exchange of cells (H1): those of the cells `kept`, with others ahead of
-    /// them and behind them. There are none if those are not known, or without memory.
+    /// them and behind them. There are none if those are not known, or without memory, or on an
+    /// interior node, where exchanges are few.
     pub(super) fn exchange_heads(
         &mut self,
         kept: Range<usize>,
         before: Option<&[u64]>,
         behind: Option<&[u64]>,
     ) {
-        let (Some(before), Some(behind)) = (before, behind) else { return self.drop_heads() };
+        let (Some(before), Some(behind), true) = (before, behind, self.kind.is_leaf()) else {
+            return self.drop_heads();
+        };
         let heads = &mut self.heads;
         let (start, end) = (before.len(), before.len() + kept.len());
         if kept.end > heads.len() || heads.try_reserve(start + behind.len()).is_err() {
@@ -165,10 +205,11 @@ impl NodeInfo {
 }
 
 impl NodeMut<'_> {
-    /// Takes over the heads of all cells, if they are known already (H1).
+    /// Takes over the heads of all cells of a leaf, if they are known already (H1).
     pub(crate) fn give_heads(&mut self, heads: Option<&[u64]>) {
         let count = usize::from(self.info.cells);
-        if let Some(heads) = heads.filter(|heads| heads.len() == count)
+        if self.info.kind.is_leaf()
+            && let Some(heads) = heads.filter(|heads| heads.len() == count)
             && self.info.heads.try_reserve(count).is_ok()
         {
             self.info.drop_heads();
@@ -181,13 +222,20 @@ impl<'a> Node<'a> {
     /// The heads of all cells; empty if there are none.
     #[inline]
     pub(crate) fn heads(&self) -> &'a [u64] {
-        &self.info.heads
+        self.info.heads.get(..self.cell_count()).unwrap_or_default()
     }
 
-    /// Fills `heads` with the heads of all cells; none, if one is broken.
+    /// The child left of cell `index`, if it stands behind the heads.
+    #[inline]
+    pub(super) fn child_behind_heads(&self, index: usize) -> Option<u32> {
+        self.info.heads.get(self.cell_count() + index).map(|&child| child as u32)
+    }
+
+    /// Fills `heads` with the heads of all cells, and on an interior node with their children
+    /// (H1); with none, if one is broken.
     pub(crate) fn make_heads(&self, heads: &mut Vec<u64>) {
         heads.clear();
-        if heads.try_reserve(self.cell_count()).is_err() {
+        if heads.try_reserve(self.info.numbers_per_cell() * self.cell_count()).is_err() {
             return;
         }
         let mut broken = false;
@@ -203,6 +251,15 @@ impl<'a> Node<'a> {
             false => heads.extend(
                 cells.map(|index| self.key_start(index).map(head_of_bytes)).map(head_or_break),
             ),
+        }
+        if !self.is_leaf() {
+            let cells = 0..self.cell_count();
+            heads.extend(cells.map(|index| self.child_on_page(index).map(u64::from)).map(
+                |child| {
+                    broken |= child.is_err();
+                    child.unwrap_or_default()
+                },
+            ));
         }
         if broken {
             heads.clear();

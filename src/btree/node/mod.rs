@@ -515,6 +515,18 @@ impl<'a> Node<'a> {
         if index == self.cell_count() {
             return self.right_child();
         }
+        match self.child_behind_heads(index) {
+            Some(child) => Ok(child),
+            None => self.child_on_page(index),
+        }
+    }
+
+    /// Child left of cell `index` of the body, from the cell itself. Not 0.
+    ///
+    /// # Errors
+    /// As [`Node::child`].
+    #[inline]
+    fn child_on_page(&self, index: usize) -> Result<u32> {
         let at = self.content_position(index)?;
         self.checked_child(u32_at(self.bytes, at)?)
     }

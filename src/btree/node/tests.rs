@@ -123,7 +123,12 @@ impl Sheet {
             if let Some(&head) = heads.get(index) {
                 assert_eq!(head, head_of_integer(key));
             }
+            if let Some(child) = node.child_behind_heads(index) {
+                assert_eq!(Ok(child), u32_at(node.cell_bytes(index).unwrap(), 0));
+            }
         }
+        let known = (0..=node.cell_count()).filter(|&i| node.child_behind_heads(i).is_some());
+        assert_eq!(known.count(), if node.is_leaf() { 0 } else { heads.len() });
     }
 
     fn make_heads(&mut self) {
@@ -473,6 +478,53 @@ fn cells_shorter_than_four_bytes_are_padded() {
     sheet.check();
     sheet.edit().remove(0).unwrap();
     assert_eq!(sheet.space(), (504, 0));
+}
+
+/// What stands beside an interior node is true after each change, and most changes leave it there.
+#[test]
+fn children_stand_behind_the_heads_of_an_interior_node() {
+    let mut random = Random(11);
+    let mut sheet = Sheet::new(1024, 0, page(2), 0x05);
+    sheet.edit().set_right_child(page(200)).unwrap();
+    let divider = |random: &mut Random| {
+        let child = 1 + random.below(1 << 20) as u32;
+        let mut cell = child.to_be_bytes().to_vec();
+        cell.extend([0x81, random.below(128) as u8]);
+        cell
+    };
+    let mut kept = 0;
+    for _ in 0..20_000 {
+        let (count, has_heads) = (sheet.node().cell_count(), sheet.info.has_heads());
+        if !has_heads && count > 0 {
+            sheet.make_heads();
+        }
+        let index = random.below(count + 1);
+        match random.below(5) {
+            0 | 1 if sheet.node().free_bytes().unwrap() >= 8 => {
+                let cell = divider(&mut random);
+                sheet.edit().insert(index, &cell).unwrap();
+            }
+            2 if index < count => sheet.edit().remove(index).unwrap(),
+            3 if index < count => {
+                let cell = divider(&mut random);
+                assert!(sheet.edit().overwrite(index, &cell).unwrap());
+            }
+            _ => {
+                let child = 1 + random.below(1 << 20) as u32;
+                sheet.edit().set_child(index, page(child)).unwrap();
+                assert_eq!(sheet.node().child(index), Ok(child));
+            }
+        }
+        kept += usize::from(sheet.info.has_heads());
+        sheet.check_short_ways();
+    }
+    assert!(kept > 19_000);
+    // A cell without a child is no cell: where one is put, nothing stands beside the page.
+    sheet.make_heads();
+    sheet.edit().overwrite(0, &[0, 0, 0, 0, 0x81, 1]).unwrap();
+    assert!(!sheet.info.has_heads() && sheet.node().child(0).is_err());
+    sheet.make_heads();
+    assert!(!sheet.info.has_heads() && sheet.node().child(0).is_err());
 }
 
 #[test]
