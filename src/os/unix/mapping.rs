@@ -126,7 +126,7 @@ fn faults_are_caught() -> bool {
         ours.sa_sigaction = on_bus_error as *const () as usize;
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: the handler keeps to what a handler may do, and lives as long as the process:
-        // a library with threads of its own is not unloaded.
+        // the shared library is linked so that it is never unloaded.
         unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, std::ptr::null_mut()) };
         before
     });
@@ -155,12 +155,22 @@ fn is_blocked() -> bool {
 
 /// Lets a fault of [`copy_or_fault`] end the copy; hands on every other.
 extern "C" fn on_bus_error(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the system hands a handler of this kind the context that it interrupted.
-    if unsafe { machine::leave_copy(context) } {
-        return;
+    // SAFETY: the system hands a handler of this kind what it knows of the signal, and the context
+    // that it interrupted; both are handed on.
+    unsafe {
+        if !(is_fault(info) && machine::leave_copy(context)) {
+            hand_on(BEFORE.get(), signal, info, context);
+        }
     }
-    // SAFETY: what the system handed over is handed on.
-    unsafe { hand_on(BEFORE.get(), signal, info, context) };
+}
+
+/// Whether the signal comes from an access to memory: somebody may have sent it just as well.
+///
+/// # Safety
+/// `info` is what the system handed to the handler of a signal.
+unsafe fn is_fault(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*info).si_code > 0 }
 }
 
 /// Does with a signal what `before` would have done.
@@ -173,8 +183,8 @@ unsafe fn hand_on(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    // SAFETY: the system hands a handler of this kind what it knows of the signal.
-    let is_fault = unsafe { (*info).si_code } > 0;
+    // SAFETY: as the caller promises.
+    let is_fault = unsafe { is_fault(info) };
     match before.map_or(libc::SIG_DFL, |before| before.sa_sigaction) {
         libc::SIG_IGN if !is_fault => {}
         libc::SIG_DFL | libc::SIG_IGN => {
