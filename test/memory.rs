@@ -437,7 +437,7 @@ fn d284_every_failing_allocation() {
     for seed in Seeds::from_environment(1) {
         let plain = Workload::new(seed, Form::plain(1024), JournalMode::Delete, 10);
         sweep(&plain, run, 60);
-        sweep(&plain, read, 30);
+        sweep(&plain, read, 20);
         sweep(&plain, recover, 20);
         sweep(&plain, commit_together, 3);
         sweep(&plain, share, 10);
@@ -448,7 +448,7 @@ fn d284_every_failing_allocation() {
         let form = Form { auto_vacuum: AutoVacuum::Full, ..form };
         let full = Workload::new(seed, form, JournalMode::Persist, 10);
         sweep(&full, run, 60);
-        sweep(&full, read, 30);
+        sweep(&full, read, 20);
         sweep(&full, commit_together, 3);
     }
 }
