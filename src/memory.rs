@@ -18,7 +18,7 @@ mod prefetch;
 pub(crate) use bytes::Bytes;
 pub use pages::free_unused;
 pub(crate) use pages::{PageBuffer, PagePool};
-pub(crate) use prefetch::{LINE, prefetch, prefetch_all};
+pub(crate) use prefetch::{LINE, prefetch, prefetch_address, prefetch_all};
 
 /// Counts down to the failure: 0 is never, 1 is the next allocation.
 static COUNTDOWN: AtomicI64 = AtomicI64::new(0);

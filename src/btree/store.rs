@@ -192,7 +192,7 @@ impl Store {
     }
 
     /// The page `number` if it is in the cache, not pinned: its facts and where its cells are will
-    /// be asked for soon.
+    /// be asked for soon. One that is not will be fetched soon.
     pub(crate) fn prefetch_node(&self, number: u32) -> Option<PageRef> {
         let number = PageNumber::new(number)?;
         let page = self.pager.cached(number);
@@ -203,7 +203,8 @@ impl Store {
         page
     }
 
-    /// Asks for the memory of all of page `number`, if it is in the cache.
+    /// Asks for the memory of all of page `number`, in the cache or, where a disk can do that, in
+    /// the file.
     pub(crate) fn prefetch_page(&self, number: u32) {
         let Some(number) = PageNumber::new(number) else { return };
         match self.pager.cached(number) {

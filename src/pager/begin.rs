@@ -134,6 +134,7 @@ impl<X: PageInfo> Pager<X> {
             original_image: self.image,
             original_stamp: self.stamp,
             low_water: self.image,
+            // One that failed is still there.
             ..std::mem::take(&mut self.transaction).recycled()
         };
         self.size_known = true;

@@ -106,7 +106,7 @@ impl MappedReads {
         }
         if self.mapping.as_ref().is_none_or(|mapping| mapping.length() < size) {
             self.known = 0;
-            // The old one goes first: a file of half the addresses there are can be mapped once.
+            // The old one goes first: the system may have addresses for one of the two only.
             self.mapping = None;
             let wanted = size.saturating_mul(ROOM).max(LENGTH_MIN);
             let is_coherent = sys::file_system(file).is_ok_and(|kind| COHERENT.contains(&kind));

@@ -28,7 +28,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use super::sys::Descriptor;
-use crate::memory::LINE;
+use crate::memory::{LINE, prefetch_address};
 
 /// Unit of mapping, in bytes: a file's last part of one reads as zeros behind its end.
 pub(super) const UNIT: u64 = 4096;
@@ -87,7 +87,7 @@ impl Mapping {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
         let end = start.saturating_add(length).min(self.length);
         for at in (start..end).step_by(LINE) {
-            machine::prefetch(self.address.as_ptr().wrapping_add(at));
+            prefetch_address(self.address.as_ptr().wrapping_add(at));
         }
     }
 }
@@ -250,14 +250,6 @@ mod machine {
         naked_asm!("mov eax, 1", "ret")
     }
 
-    /// Asks for the line of memory at an address.
-    #[inline(always)]
-    pub(super) fn prefetch(address: *const u8) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and cannot fault, wherever the address points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-    }
-
     /// Makes `copy` return 1 if it is what was interrupted; returns whether it was.
     ///
     /// # Safety
@@ -287,8 +279,6 @@ mod machine {
     pub(super) unsafe fn copy(_: *mut u8, _: *const u8, _: usize, _: usize) -> usize {
         1
     }
-
-    pub(super) fn prefetch(_: *const u8) {}
 
     pub(super) unsafe fn leave_copy(_: *mut c_void) -> bool {
         false

@@ -382,20 +382,29 @@ extern "C" fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Number of forks on the way from the first process to this one, as far as it was told: from the
-/// first [`Home`] on.
+/// Whether forks are counted: from the first call on.
+fn forks_are_counted() -> bool {
+    static ARE_COUNTED: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the handler lives as long as the process and touches one atomic only.
+    let ask =
+        || unsafe { libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0 };
+    *ARE_COUNTED.get_or_init(ask)
+}
+
+/// Number of forks on the way to this process from the one that has called this first. Where they
+/// are not counted all its descendants have 1.
 pub(super) fn forks() -> usize {
-    FORKS.load(Ordering::Relaxed) as usize
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    if forks_are_counted() {
+        return FORKS.load(Ordering::Relaxed) as usize;
+    }
+    usize::from(*FIRST.get_or_init(std::process::id) != std::process::id())
 }
 
 impl Home {
     /// This process.
     pub(in super::super) fn new() -> Home {
-        static IS_TOLD: OnceLock<bool> = OnceLock::new();
-        // SAFETY: the handler lives as long as the process and touches one atomic only.
-        let is_told =
-            || unsafe { libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0 };
-        let process = (!IS_TOLD.get_or_init(is_told)).then(std::process::id);
+        let process = (!forks_are_counted()).then(std::process::id);
         Home { forks: FORKS.load(Ordering::Relaxed), process }
     }
 

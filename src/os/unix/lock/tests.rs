@@ -2,11 +2,13 @@
 //! again, which then runs [`second_process`] alone and is told what to do line by line.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::super::super::{Access, File, LockLevel, MemoryVfs, OpenKind, OpenRequest, Vfs};
 use super::super::UnixVfs;
+use super::super::in_child;
 use super::super::tests::{Scratch, request};
 use crate::error::Error;
 use crate::os::simulate::scramble;
@@ -436,4 +438,43 @@ fn stock_sqlite_sees_our_locks_and_we_see_its() {
         }
         ours.lower(LockLevel::None);
     }
+}
+
+/// Whether the system knows of a lock of this process on the file. What it tells is read in pieces,
+/// and while others lock and unlock a line may be in neither; so it is asked often.
+fn has_system_lock(path: &Path) -> bool {
+    let (process, inode) = (std::process::id(), std::fs::metadata(path).unwrap().ino());
+    let (process, file) = (process.to_string(), format!(":{inode}"));
+    let is_ours = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == process) && words.any(|word| word.ends_with(&file))
+    };
+    (0..1000).any(|_| std::fs::read_to_string("/proc/locks").unwrap().lines().any(is_ours))
+}
+
+/// What its parent has locked a forked child has not: it asks the system itself. In a process of
+/// its own, because any handle, and any queue, that was made before could have made the difference.
+#[test]
+fn a_forked_child_takes_locks_of_its_own() {
+    const VARIABLE: &str = "TCLBTREE_TEST_FORKS";
+    if std::env::var_os(VARIABLE).is_none() {
+        let name = "os::unix::lock::tests::a_forked_child_takes_locks_of_its_own";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name]).env(VARIABLE, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let open = || UnixVfs::new().open(Some(&path), create()).unwrap().file;
+    let mut parents = open();
+    parents.lock(LockLevel::Shared).unwrap();
+    assert!(has_system_lock(&path));
+    let answer = in_child(|| {
+        let mut own = open();
+        own.lock(LockLevel::Shared).unwrap();
+        i32::from(!has_system_lock(&path))
+    });
+    assert_eq!(answer, Some(0));
+    assert!(has_system_lock(&path));
 }

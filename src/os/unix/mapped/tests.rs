@@ -1,24 +1,26 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::tests::{Scratch, request};
 use super::super::{Access, OpenKind, UnixVfs, Vfs};
 use super::*;
 use crate::os::File;
 
-/// Whether faults can be caught on this machine, and the directory of the tests is on a file
-/// system that is mapped: what is not mapped is read by calls, which other tests look at.
-fn can_map(scratch: &Scratch) -> bool {
-    let path = scratch.path("probe");
-    fs::write(&path, [1; 4096]).unwrap();
+/// A place for a file, if files are mapped there: faults can be caught on this machine, and the
+/// file system of the tests is one of those. What is not mapped is read by calls, which other
+/// tests look at.
+fn place() -> Option<(Scratch, PathBuf)> {
+    let scratch = Scratch::new();
+    let path = scratch.path("t");
+    numbered(&path, 1);
     let file = read_often(UnixVfs::new(), &path, OpenKind::Database);
-    let can = is_mapped(&path);
+    let can_map = is_mapped(&path);
     drop(file);
-    if !can {
+    if !can_map {
         eprintln!("SKIPPED: files are not mapped here");
     }
-    can
+    can_map.then_some((scratch, path))
 }
 
 /// The file, opened and read as often as it takes until it is mapped.
@@ -52,11 +54,7 @@ fn numbered(path: &Path, units: u64) {
 
 #[test]
 fn databases_are_mapped_when_they_are_read_often_and_unmapped_when_closed() {
-    let scratch = Scratch::new();
-    if !can_map(&scratch) {
-        return;
-    }
-    let path = scratch.path("t");
+    let Some((_scratch, path)) = place() else { return };
     numbered(&path, 3);
     for kind in [OpenKind::Journal, OpenKind::SuperJournal, OpenKind::SubJournal, OpenKind::Plain] {
         let file = read_often(UnixVfs::new(), &path, kind);
@@ -74,11 +72,7 @@ fn databases_are_mapped_when_they_are_read_often_and_unmapped_when_closed() {
 
 #[test]
 fn what_is_written_is_read_whoever_wrote_it() {
-    let scratch = Scratch::new();
-    if !can_map(&scratch) {
-        return;
-    }
-    let path = scratch.path("t");
+    let Some((_scratch, path)) = place() else { return };
     numbered(&path, 8);
     let mut file = read_often(UnixVfs::new(), &path, OpenKind::Database);
     let other = OpenOptions::new().write(true).open(&path).unwrap();
@@ -97,11 +91,7 @@ fn what_is_written_is_read_whoever_wrote_it() {
 /// reads by calls say it is, but that zeros may come from beyond the end of its last unit.
 #[test]
 fn a_file_that_is_cut_is_no_danger() {
-    let scratch = Scratch::new();
-    if !can_map(&scratch) {
-        return;
-    }
-    let path = scratch.path("t");
+    let Some((_scratch, path)) = place() else { return };
     for by_owner in [false, true] {
         for size in [0, 1, 100, UNIT - 1, UNIT, UNIT + 1, 5 * UNIT + 512, 8 * UNIT - 1] {
             numbered(&path, 8);
@@ -133,11 +123,7 @@ fn a_file_that_is_cut_is_no_danger() {
 
 #[test]
 fn a_look_at_the_size_takes_back_what_was_known() {
-    let scratch = Scratch::new();
-    if !can_map(&scratch) {
-        return;
-    }
-    let path = scratch.path("t");
+    let Some((_scratch, path)) = place() else { return };
     numbered(&path, 8);
     let file = read_often(UnixVfs::new(), &path, OpenKind::Database);
     OpenOptions::new().write(true).open(&path).unwrap().set_len(4 * UNIT + 512).unwrap();
@@ -149,11 +135,7 @@ fn a_look_at_the_size_takes_back_what_was_known() {
 
 #[test]
 fn a_file_may_grow_beyond_its_mapping() {
-    let scratch = Scratch::new();
-    if !can_map(&scratch) {
-        return;
-    }
-    let path = scratch.path("t");
+    let Some((_scratch, path)) = place() else { return };
     numbered(&path, 1);
     let mut file = read_often(UnixVfs::new(), &path, OpenKind::Database);
     // Some of them beyond what is mapped at first, and at the next look.
