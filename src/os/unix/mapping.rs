@@ -293,10 +293,15 @@ mod tests {
 
     /// A mapping of two units of which the file has one, if there are mappings here.
     fn half_there() -> Option<Mapping> {
+        mapping_of(UNIT, 2 * UNIT)
+    }
+
+    /// A mapping of `length` bytes of a file of `size`.
+    fn mapping_of(size: u64, length: u64) -> Option<Mapping> {
         let scratch = Scratch::new();
-        std::fs::write(scratch.path("t"), [7; UNIT as usize]).unwrap();
+        std::fs::write(scratch.path("t"), vec![7; size as usize]).unwrap();
         let file = sys::open_unlocked(&scratch.path("t"), libc::O_RDONLY, 0).unwrap();
-        let mapping = Mapping::new(file, 2 * UNIT);
+        let mapping = Mapping::new(file, length);
         sys::close(file);
         if mapping.is_none() {
             eprintln!("SKIPPED: no mappings here");
@@ -315,10 +320,23 @@ mod tests {
             assert!(!mapping.read(&mut buffer, UNIT));
             assert!(!mapping.read(&mut buffer, 2 * UNIT - 100));
         }
-        // Outside of the mapping nothing is touched.
-        assert!(!mapping.read(&mut buffer, 2 * UNIT - 99));
-        assert!(!mapping.read(&mut buffer, u64::MAX));
         assert!(mapping.read(&mut [], 0));
+    }
+
+    #[test]
+    fn nothing_outside_of_a_mapping_is_touched() {
+        // Each has another one, or nothing, behind it.
+        for _ in 0..10 {
+            let Some(mapping) = mapping_of(2 * UNIT, UNIT) else { return };
+            let mut buffer = [0; 100];
+            assert!(mapping.read(&mut buffer, UNIT - 100));
+            for at in [UNIT - 99, UNIT, 2 * UNIT, u64::MAX - 99, u64::MAX] {
+                assert!(!mapping.read(&mut buffer, at));
+            }
+            assert!(!mapping.read(&mut [], UNIT + 1));
+            mapping.prefetch(u64::MAX, usize::MAX);
+            std::mem::forget(mapping);
+        }
     }
 
     #[test]
