@@ -10,8 +10,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// An error number of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -382,23 +381,38 @@ extern "C" fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether forks are counted: from the first call on.
+/// Whether forks are counted: from the first call on. Two threads that are first ask twice, and from
+/// then on a fork counts as two, which does as well. Nobody waits here: a forked child could find
+/// whom it would wait for missing.
 fn forks_are_counted() -> bool {
-    static ARE_COUNTED: OnceLock<bool> = OnceLock::new();
-    // SAFETY: the handler lives as long as the process and touches one atomic only.
-    let ask =
-        || unsafe { libc::pthread_atfork(None, None, Some(note_fork as extern "C" fn())) == 0 };
-    *ARE_COUNTED.get_or_init(ask)
+    const ASK: u8 = 0;
+    const COUNTED: u8 = 1;
+    const REFUSED: u8 = 2;
+    static ANSWER: AtomicU8 = AtomicU8::new(ASK);
+    match ANSWER.load(Ordering::Acquire) {
+        ASK => {
+            // SAFETY: the handler lives as long as the process and touches one atomic only.
+            let code = unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
+            ANSWER.store(if code == 0 { COUNTED } else { REFUSED }, Ordering::Release);
+            code == 0
+        }
+        answer => answer == COUNTED,
+    }
 }
 
 /// Number of forks on the way to this process from the one that has called this first. Where they
 /// are not counted all its descendants have 1.
 pub(super) fn forks() -> usize {
-    static FIRST: OnceLock<u32> = OnceLock::new();
+    /// The process that came first; 0 is nobody's number.
+    static FIRST: AtomicU32 = AtomicU32::new(0);
     if forks_are_counted() {
         return FORKS.load(Ordering::Relaxed) as usize;
     }
-    usize::from(*FIRST.get_or_init(std::process::id) != std::process::id())
+    let process = std::process::id();
+    match FIRST.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => 0,
+        Err(first) => usize::from(first != process),
+    }
 }
 
 impl Home {
