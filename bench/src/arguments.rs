@@ -42,6 +42,8 @@ the ratio to SQLite's b-tree. What every store reads is compared, and the files 
   --count          runs the last row once, in a function named `measured`: for counting by hand
   --latency        what the write-behind layer changes, instead
   --calls          rows that wait for the system beside their system calls alone, instead
+  --memory PAGES   bytes that one store keeps after a scan, with so many pages of cache, of a file
+                   that a run has left: how a run measures it
 ";
 
 /// A group of rows that work on files of the same kind.
@@ -143,6 +145,8 @@ pub enum Mode {
     Latency,
     /// System calls alone.
     Calls,
+    /// What is in memory with a cache of so many pages.
+    Memory(u32),
 }
 
 /// What the command line asks for.
@@ -160,6 +164,8 @@ pub struct Arguments {
     pub directory: PathBuf,
     /// GiB of memory to use once before.
     pub touch: usize,
+    /// This program, to be run once more for a measurement; without it that is made here.
+    pub program: Option<PathBuf>,
     /// Where the report goes, besides the standard output.
     pub docs: Option<PathBuf>,
 }
@@ -217,6 +223,10 @@ impl Given {
             "--dir" => self.directory = Some(value.into()),
             "--touch" => self.touch = Some(number(option, value, 1..=1000)?),
             "--docs" => self.docs = Some(value.into()),
+            "--memory" => {
+                let pages = number(option, value, 1..=u32::MAX as usize)?;
+                self.mode = Some(Mode::Memory(pages as u32));
+            }
             "--keys" => {
                 self.kinds = Some(match value {
                     "int" => vec![KeyKind::Int],
@@ -263,6 +273,7 @@ impl Given {
             stores: self.stores,
             directory: self.directory.unwrap_or_else(default_directory),
             touch: self.touch.unwrap_or(0),
+            program: std::env::current_exe().ok(),
             docs: self.docs,
         })
     }
@@ -327,6 +338,12 @@ mod tests {
 
     fn names(group: &Group) -> Vec<String> {
         group.rows.iter().map(|row| row.name()).collect()
+    }
+
+    #[test]
+    fn memory_is_asked_for_by_pages_of_cache() {
+        assert_eq!(parse("--memory 500 --keys int").expect("arguments").mode, Mode::Memory(500));
+        assert!(parse("--memory 0").is_err());
     }
 
     #[test]

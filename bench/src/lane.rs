@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::data::{Entry, Piece, WordSum};
+use crate::memory::resident_bytes;
 use crate::store::{Failure, Result, Settings, Store};
 use crate::workloads::{CommitRow, Plan, Sample, Workload};
 
@@ -37,8 +38,8 @@ pub trait Contender {
     /// Opens a file, its own or another contender's, and checks all of it: the integrity check,
     /// the sum of keys and values, and some of the values byte for byte.
     fn verify(&self, file: &Path, plan: &Plan) -> Result<()>;
-    /// Bytes of memory in use after a scan of the file with a cache of so many pages.
-    fn memory(&self, plan: &Plan, cache_pages: u32) -> Result<u64>;
+    /// Bytes by which memory in use grows as the file is opened like this and scanned.
+    fn memory(&self, settings: &Settings) -> Result<u64>;
     /// Deletes the files.
     fn clean_up(&self) -> Result<()>;
 }
@@ -402,10 +403,9 @@ impl<S: Store> Contender for Lane<S> {
         store.close()
     }
 
-    fn memory(&self, plan: &Plan, cache_pages: u32) -> Result<u64> {
+    fn memory(&self, settings: &Settings) -> Result<u64> {
         let before = resident_bytes()?;
-        let settings = Settings { cache_pages, ..plan.settings };
-        let mut store = S::open(&self.random, &settings, false)?;
+        let mut store = S::open(&self.random, settings, false)?;
         read_through(&mut store)?;
         let bytes = resident_bytes()?.saturating_sub(before);
         store.close()?;
@@ -483,17 +483,4 @@ pub fn remove_database(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes of memory in use that no file is mapped to, whoever asked for them, after all that is free
-/// went back to the system.
-#[allow(unsafe_code)]
-fn resident_bytes() -> Result<u64> {
-    tclbtree::memory::free_unused();
-    // SAFETY: the call takes a number and gives memory back that nobody uses.
-    unsafe { libc::malloc_trim(0) };
-    let facts = std::fs::read_to_string("/proc/self/smaps_rollup")?;
-    let anonymous = facts.lines().find_map(|line| line.strip_prefix("Anonymous:"));
-    let kib = anonymous.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| Failure("no figure for memory in use".into()))
 }

@@ -10,6 +10,7 @@
 //! | `rounds` | whose turn it is |
 //! | `report`, `chart` | tables and pictures |
 //! | `instructions` | counting instead of timing |
+//! | `memory` | what the stores keep in memory |
 //! | `latency` | the write-behind layer; stands alone |
 //! | `calls` | the system calls of a row without an engine |
 
@@ -22,6 +23,7 @@ mod lane;
 mod latency;
 mod lent;
 mod lmdb;
+mod memory;
 mod plot;
 mod redb;
 mod report;
@@ -174,7 +176,9 @@ fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
             outcome.percentiles.extend(report::percentiles(&setting, &rows));
             outcome.sizes.extend(report::sizes(&setting, &rows));
             if !plan.counting && plan.workloads.contains(&Workload::RandomInsert) {
-                outcome.memory.extend(memory(&contenders, &plan, &setting)?);
+                let caches = [plan.cold_pages, plan.settings.cache_pages];
+                let lines = memory::compare(arguments, group, kind, &contenders, caches, &setting)?;
+                outcome.memory.extend(lines);
             }
             for contender in contenders {
                 contender.clean_up()?;
@@ -182,20 +186,6 @@ fn run_group(arguments: &Arguments, group: &Group) -> Result<Outcome> {
         }
     }
     Ok(outcome)
-}
-
-/// What the stores keep in memory with a small cache and with one that holds everything.
-fn memory(contenders: &[Box<dyn Contender>], plan: &Plan, setting: &str) -> Result<Vec<TextLine>> {
-    let mut lines = Vec::new();
-    for pages in [plan.cold_pages, plan.settings.cache_pages] {
-        let mut cells = Vec::new();
-        for contender in contenders {
-            let bytes = contender.memory(plan, pages)?;
-            cells.push((bytes / 1000).to_string());
-        }
-        lines.push((format!("{setting}/{pages} pages"), cells));
-    }
-    Ok(lines)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -206,6 +196,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         Mode::Latency => return latency::run(&arguments.directory),
         Mode::Calls => return calls::run(arguments),
         Mode::Instructions => return instructions::run(arguments),
+        Mode::Memory(pages) => {
+            let group = arguments.groups.first().ok_or_else(|| Failure("no group".into()))?;
+            let kind = group.kinds.first().ok_or_else(|| Failure("no kind of key".into()))?;
+            return memory::answer(group, &contenders(arguments, group, *kind), pages);
+        }
         Mode::Times | Mode::Count => {}
     }
     let head = format!(
@@ -296,6 +291,7 @@ mod tests {
                 stores: None,
                 directory: directory.clone(),
                 touch: 0,
+                program: None,
                 docs: None,
             };
             let outcome = run_group(&arguments, &group).expect("an outcome");

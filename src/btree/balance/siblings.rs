@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{Copies, Moves, NodeKind, ParkedCell, Run, SIZE_MIN, Span, append};
+use super::super::node::{Cells, Copies, Moves, NodeKind, ParkedCell, Run, SIZE_MIN, Span, append};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
 use super::distribute::{Group, Plan, Sizes, distribute};
@@ -56,6 +56,9 @@ impl Sibling {
         self.cells.end + usize::from(self.divider.size > 0)
     }
 }
+
+/// The cells of each sibling.
+type List<'a> = [Cells<'a>; SIBLINGS_MAX];
 
 /// A page as it is to become.
 #[derive(Debug)]
@@ -141,28 +144,35 @@ impl Workspace {
 
     /// Copies a run of cells that move, `numbers` of the list.
     #[inline]
-    fn lift(&mut self, store: &Store, numbers: Range<usize>) -> Result<()> {
-        if numbers.is_empty() { Ok(()) } else { self.lift_run(store, numbers) }
+    fn lift(&mut self, list: &List<'_>, numbers: Range<usize>) -> Result<()> {
+        if numbers.is_empty() { Ok(()) } else { self.lift_run(list, numbers) }
     }
 
-    fn lift_run(&mut self, store: &Store, numbers: Range<usize>) -> Result<()> {
+    fn lift_run(&mut self, list: &List<'_>, numbers: Range<usize>) -> Result<()> {
         let copies = &mut self.copies;
-        for sibling in &mut self.siblings {
-            let node = store.node(sibling.page);
+        for (sibling, cells) in self.siblings.iter_mut().zip(list) {
             let part = numbers.start.max(sibling.cells.start)..numbers.end.min(sibling.cells.end);
             if !part.is_empty() {
                 if sibling.leaving.is_empty() {
                     sibling.leaving = copies.places.len()..copies.places.len();
                 }
                 let first = sibling.cells.start;
-                node.cells().copy(part.start - first..part.end - first, copies)?;
+                cells.copy(part.start - first..part.end - first, copies)?;
                 sibling.leaving.end = copies.places.len();
             }
             if sibling.divider.size > 0 && numbers.contains(&sibling.cells.end) {
-                copies.push(&node, sibling.divider)?;
+                copies.push(cells.node(), sibling.divider)?;
             }
         }
         Ok(())
+    }
+
+    /// The cells of the siblings; where there are fewer than three, the last ones again.
+    #[inline]
+    fn list<'a>(&self, store: &'a Store) -> Result<List<'a>> {
+        let last = self.siblings.last().ok_or(Error::Internal("no page"))?;
+        let cells = |index| store.node(self.siblings.get(index).unwrap_or(last).page).cells();
+        Ok(std::array::from_fn(cells))
     }
 
     /// Where page `page` of the plan begins in the list.
@@ -210,11 +220,12 @@ fn rebalance_in(
 ) -> Result<()> {
     find_siblings(work, store, page, parent, index)?;
     let capacity = store.format.usable - work.kind.header_length();
+    let list = work.list(store)?;
     let mut plan = std::mem::take(&mut work.plan);
-    let planned = make_plan(&mut plan, work, store, capacity);
+    let planned = make_plan(&mut plan, work, &list, capacity);
     work.plan = plan;
     planned?;
-    choose_moves(work, store)?;
+    choose_moves(work, store, &list)?;
     take_pages(work, store)?;
     for index in 0..work.targets.len() {
         change_page(work, store, index)?;
@@ -226,7 +237,7 @@ fn rebalance_in(
 
 /// Computes where the pages are to end. Written out so that the search for the ends is compiled for
 /// the fields that the cells have.
-fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) -> Result<()> {
+fn make_plan(plan: &mut Plan, work: &Workspace, list: &List<'_>, capacity: usize) -> Result<()> {
     const OTHER: u8 = NodeKind::INTEGER_LEAF.byte();
     let make = match work.kind {
         NodeKind::TABLE_LEAF => make_plan_on::<{ NodeKind::TABLE_LEAF.byte() }>,
@@ -235,24 +246,24 @@ fn make_plan(plan: &mut Plan, work: &Workspace, store: &Store, capacity: usize) 
         NodeKind::INDEX_INTERIOR => make_plan_on::<{ NodeKind::INDEX_INTERIOR.byte() }>,
         _ => make_plan_on::<OTHER>,
     };
-    make(plan, work, store, capacity)
+    make(plan, work, list, capacity)
 }
 
 fn make_plan_on<const KIND: u8>(
     plan: &mut Plan,
     work: &Workspace,
-    store: &Store,
+    list: &List<'_>,
     capacity: usize,
 ) -> Result<()> {
     let (siblings, run) = (&*work.siblings, Run::default());
-    let mut sizes = CellSizes::<KIND> { siblings, store, run, first: 0 };
+    let mut sizes = CellSizes::<KIND> { siblings, list, run, first: 0 };
     distribute(plan, &work.groups, &mut sizes, capacity, work.keeps_all())
 }
 
 /// The sizes of the cells in the list, on pages of kind `KIND`.
 struct CellSizes<'a, const KIND: u8> {
     siblings: &'a [Sibling],
-    store: &'a Store,
+    list: &'a List<'a>,
     /// The run that the last cell was in, since the next one is mostly beside it, and the number of
     /// its first cell.
     run: Run<'a>,
@@ -263,10 +274,9 @@ impl<const KIND: u8> CellSizes<'_, KIND> {
     /// The long way of [`Sizes::of`]: cell `number` is in another run, alone, or unusual.
     #[inline(never)]
     fn find(&mut self, number: usize) -> Result<usize> {
-        for sibling in self.siblings {
+        for (sibling, cells) in self.siblings.iter().zip(self.list) {
             if number < sibling.cells.end {
                 let index = number.wrapping_sub(sibling.cells.start);
-                let cells = self.store.node(sibling.page).cells();
                 let Some((first, run)) = cells.run_around(index) else { return cells.size(index) };
                 (self.first, self.run) = (sibling.cells.start + first, run);
                 let quick_size = run.quick_size::<KIND>(index - first);
@@ -359,10 +369,9 @@ fn list_divider(work: &mut Workspace, store: &Store, parent: PageRef, index: usi
 }
 
 /// Says for each page of the plan which cells stay there, and copies all others.
-fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
+fn choose_moves(work: &mut Workspace, store: &Store, list: &List<'_>) -> Result<()> {
     work.targets.clear();
-    let has_heads = |sibling: &Sibling| !store.node(sibling.page).heads().is_empty();
-    work.copies.clear(work.siblings.iter().any(has_heads));
+    work.copies.clear(list.iter().any(|cells| !cells.node().heads().is_empty()));
     let pages = work.plan.ends.len();
     crate::memory::reserve(&mut work.targets, pages)?;
     // The number behind the cells that stay on the pages before.
@@ -374,19 +383,18 @@ fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
             start.max(sibling.cells.start)..end.min(sibling.cells.end)
         });
         // A parked cell has no place on the page that it could keep.
-        let parked = |sibling: &Sibling| {
-            store.node(sibling.page).parked_among(
-                kept.start.saturating_sub(sibling.cells.start)
-                    ..kept.end.saturating_sub(sibling.cells.start),
-            )
+        let only_parked = |(sibling, cells): (&Sibling, &Cells<'_>)| {
+            let first = sibling.cells.start;
+            let range = kept.start.saturating_sub(first)..kept.end.saturating_sub(first);
+            cells.node().parked_among(range) == kept.len()
         };
-        if kept.is_empty() || old.map_or(0, parked) == kept.len() {
+        if kept.is_empty() || old.zip(list.get(index)).is_some_and(only_parked) {
             kept = start..start;
         }
         // A page that is missing is allocated later.
         let page = old.or(work.siblings.first()).ok_or(Error::Internal("no page"))?.page;
         let number = store.pager.number(page);
-        work.lift(store, behind_kept..kept.start)?;
+        work.lift(list, behind_kept..kept.start)?;
         behind_kept = kept.end;
         let moved = work.copies.cells.len();
         let (before, behind) = (moved + start - kept.start..moved, moved..moved + end - kept.end);
@@ -394,7 +402,7 @@ fn choose_moves(work: &mut Workspace, store: &Store) -> Result<()> {
         work.targets.push(Target { number, page, kept, before, behind, divider });
     }
     let all = work.groups.last().map_or(0, |group| group.end);
-    work.lift(store, behind_kept..all)?;
+    work.lift(list, behind_kept..all)?;
     if !work.keeps_all() {
         let between = pages.saturating_sub(1);
         for target in work.targets.iter_mut().take(between) {

@@ -58,6 +58,12 @@ impl Run<'_> {
 }
 
 impl<'a> Cells<'a> {
+    /// What they are the cells of.
+    #[inline]
+    pub(crate) fn node(&self) -> &Node<'a> {
+        &self.node
+    }
+
     /// Where cell `index` of the body is on the page.
     ///
     /// # Errors

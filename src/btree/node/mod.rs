@@ -48,7 +48,7 @@ mod space;
 mod tests;
 
 pub(crate) use cell::{Cell, Front, QuickEntry, SIZE_MIN};
-pub(crate) use cells::{Copies, Run};
+pub(crate) use cells::{Cells, Copies, Run};
 pub(crate) use edit::Moves;
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
