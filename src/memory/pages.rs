@@ -17,7 +17,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::{LINE, admit};
 use crate::error::{Error, Result};
@@ -125,7 +125,10 @@ impl Chunk {
     fn new(size: usize, align: usize) -> Result<Chunk> {
         let layout = Layout::from_size_align(size, align).map_err(|_| Error::NoMemory)?;
         let start = match align {
-            HUGE => unused().pop().map(|chunk| chunk.0).or_else(map_huge),
+            HUGE => {
+                let kept = unused().and_then(|mut unused| unused.pop());
+                kept.map(|chunk| chunk.0).or_else(map_huge)
+            }
             // SAFETY: the size is not 0: a chunk holds one buffer at least.
             _ => NonNull::new(unsafe { alloc_zeroed(layout) }),
         };
@@ -140,13 +143,16 @@ impl Drop for Chunk {
             unsafe { dealloc(self.start.as_ptr(), self.layout) };
             return;
         }
-        let mut unused = unused();
-        if unused.len() < UNUSED_MAX && unused.try_reserve(1).is_ok() {
-            if unused.len() >= KEPT_MAX {
-                // SAFETY: mapped by `map_huge` with this size, and no buffer is left (P2); what is
-                // read there later is what was there, or zeros.
-                unsafe { libc::madvise(self.start.as_ptr().cast(), HUGE, libc::MADV_FREE) };
-            }
+        let count = unused().map_or(UNUSED_MAX, |unused| unused.len());
+        if (KEPT_MAX..UNUSED_MAX).contains(&count) {
+            // SAFETY: mapped by `map_huge` with this size, and no buffer is left (P2); what is read
+            // there later is what was there, or zeros.
+            unsafe { libc::madvise(self.start.as_ptr().cast(), HUGE, libc::MADV_FREE) };
+        }
+        if count < UNUSED_MAX
+            && let Some(mut unused) = unused()
+            && unused.try_reserve(1).is_ok()
+        {
             unused.push(Unused(self.start));
             return;
         }
@@ -174,15 +180,21 @@ const UNUSED_MAX: usize = 1024;
 /// Those that are kept. Of the process, as its heap is.
 static UNUSED: Mutex<Vec<Unused>> = Mutex::new(Vec::new());
 
-fn unused() -> MutexGuard<'static, Vec<Unused>> {
-    UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
+/// The list, unless somebody else is at it. Nobody waits for it, and it is held for a moment only: a
+/// child that is forked while another thread has it would find it taken for ever.
+fn unused() -> Option<MutexGuard<'static, Vec<Unused>>> {
+    match UNUSED.try_lock() {
+        Ok(unused) => Some(unused),
+        Err(TryLockError::Poisoned(unused)) => Some(unused.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Gives the memory back to the system that was kept for the next page cache. Returns how many
 /// bytes it were.
 pub fn free_unused() -> u64 {
     let mut freed = 0;
-    for chunk in unused().drain(..) {
+    for chunk in unused().map(|mut unused| std::mem::take(&mut *unused)).unwrap_or_default() {
         // SAFETY: mapped by `map_huge` with this size; nobody has it.
         unsafe { libc::munmap(chunk.0.as_ptr().cast(), HUGE) };
         freed += HUGE as u64;
@@ -306,6 +318,17 @@ mod tests {
         buffers.into_iter().for_each(|buffer| pool.give_back(buffer));
         pool.trim();
         assert!(pool.spare.is_empty() && pool.made <= 1, "{pool:?}");
+    }
+
+    #[test]
+    fn a_child_forked_while_the_list_is_taken_goes_without_it() {
+        let buffers = || {
+            let mut pool = PagePool::new(65536);
+            (0..500).map(|_| pool.take(500).unwrap()).collect::<Vec<_>>().len()
+        };
+        let taken = UNUSED.lock().unwrap();
+        assert_eq!(crate::os::in_child(|| buffers() as i32), Some(500 & 0xff));
+        drop(taken);
     }
 
     #[test]

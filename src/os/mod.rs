@@ -20,7 +20,7 @@ use std::fmt;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 mod lock_state;
 mod memory;
@@ -31,7 +31,13 @@ pub mod write_behind;
 
 pub use memory::MemoryVfs;
 pub use unix::UnixVfs;
+#[cfg(test)]
+pub(crate) use unix::in_child;
 pub use write_behind::{WriteBehind, WriteBehindVfs};
+
+/// A forked child has its parent's files, but none of the locks on them: using one would undo, or
+/// mix with, what the parent does.
+const INHERITED: Error = Error::Misuse("the file belongs to the process that this was forked from");
 
 /// A place where files live.
 pub trait Vfs: Send + Sync + fmt::Debug {
@@ -192,6 +198,16 @@ pub trait File: Send + fmt::Debug {
     /// [`Io`](crate::Error::Io).
     fn has_moved(&self) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether this process was forked from the one that has opened the file. Nothing can be done
+    /// with it then, by this handle: [`Misuse`](crate::Error::Misuse). Dropping it changes nothing
+    /// for the parent.
+    ///
+    /// # Errors
+    /// [`Misuse`](crate::Error::Misuse), and no other.
+    fn check_process(&self) -> Result<()> {
+        Ok(())
     }
 
     /// The system's descriptor, where there is one.

@@ -18,11 +18,13 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// [`Io`](crate::Error::Io): the pager is in its error state, the journal stays for the next
     /// opener. [`Abort`](crate::Error::Abort): no journal, and pages had been spilled. The
-    /// transaction is over in every case.
+    /// transaction is over in every case but one: [`Misuse`](crate::Error::Misuse) in a process
+    /// that was forked since, where nothing happens, for it is the parent's.
     pub fn rollback(&mut self) -> Result<()> {
         if !self.state.is_writing() {
             return Ok(());
         }
+        self.file.check_process()?;
         if let Some(journal) = &mut self.transaction.journal {
             journal.begin_undo();
         }

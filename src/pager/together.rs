@@ -45,6 +45,7 @@ impl<X: PageInfo> Pager<X> {
     /// [`Io`](crate::Error::Io), [`NoMemory`](crate::Error::NoMemory): it is not left behind, if
     /// it can be deleted.
     pub fn create_super_journal(&self, journals: &[PathBuf]) -> Result<PathBuf> {
+        self.file.check_process()?;
         let list = encode_journal_list(journals)?;
         let mut last = Error::CannotOpen("no name for a super-journal");
         for _ in 0..TRIES {
@@ -98,6 +99,7 @@ impl<X: PageInfo> Pager<X> {
     /// # Errors
     /// Those of deleting: as far as can be told the file is still there.
     pub fn delete_super_journal(&self, path: &Path) -> Result<()> {
+        self.file.check_process()?;
         let Err(error) = self.vfs.delete(path, true) else { return Ok(()) };
         let is_gone = match self.vfs.exists(path) {
             Ok(exists) => !exists,

@@ -11,7 +11,9 @@
 //! the other.
 //!
 //! Invariant H1: either there are no heads, or one for each cell of the body, in order; on an
-//! interior node as many children, none of them 0, follow in the same order.
+//! interior node as many children, none of them 0, follow in the same order. Where cells of a
+//! damaged page overlap, changing one changes another, and of that one the head is not known: a
+//! search may miss it, as it may on such a page anyway.
 //!
 //! They are made when a node has been searched often enough for it to pay, and kept up to date from
 //! then on as cells come and go, until the node is laid out anew.

@@ -47,7 +47,7 @@ impl TextEncoding {
     }
 
     /// The bytes that `text` has in UTF-8. A lone half of a surrogate pair counts as U+FFFD.
-    fn utf8(self, text: &[u8]) -> impl Iterator<Item = u8> + Clone {
+    fn utf8(self, text: &[u8]) -> impl Iterator<Item = u8> {
         let (pairs, _) = text.as_chunks();
         let units = pairs.iter().map(move |&pair| match self {
             TextEncoding::Utf16BigEndian => u16::from_be_bytes(pair),
@@ -123,19 +123,26 @@ fn compare_no_case(stored: &[u8], size: usize, wanted: &[u8]) -> Option<Ordering
     is_compared.then(|| size.cmp(&wanted.len()))
 }
 
-/// Compares bytes of UTF-8 that are made on the way, without regard to case.
+/// Compares bytes of UTF-8 that are made on the way, without regard to case; behind a zero byte
+/// nothing but the lengths.
 fn compare_folded(
-    stored: impl Iterator<Item = u8> + Clone,
-    wanted: impl Iterator<Item = u8> + Clone,
+    mut stored: impl Iterator<Item = u8>,
+    mut wanted: impl Iterator<Item = u8>,
 ) -> Ordering {
-    for (ours, theirs) in stored.clone().zip(wanted.clone()) {
-        match ours.to_ascii_lowercase().cmp(&theirs.to_ascii_lowercase()) {
-            Ordering::Equal if ours == 0 => break,
-            Ordering::Equal => {}
-            decided => return decided,
+    let mut is_behind_zero = false;
+    loop {
+        match (stored.next(), wanted.next()) {
+            (Some(ours), Some(theirs)) if !is_behind_zero => {
+                let order = ours.to_ascii_lowercase().cmp(&theirs.to_ascii_lowercase());
+                if order.is_ne() {
+                    return order;
+                }
+                is_behind_zero = ours == 0;
+            }
+            (Some(_), Some(_)) => {}
+            (ours, theirs) => return ours.is_some().cmp(&theirs.is_some()),
         }
     }
-    stored.count().cmp(&wanted.count())
 }
 
 /// `text` without as many `space` as stand at its end.

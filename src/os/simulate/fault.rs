@@ -249,6 +249,10 @@ impl File for FaultFile {
         self.inner.has_moved()
     }
 
+    fn check_process(&self) -> Result<()> {
+        self.inner.check_process()
+    }
+
     fn identity(&self) -> Option<(u64, u64)> {
         self.inner.identity()
     }

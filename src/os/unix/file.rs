@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::IoSlice;
 use std::path::PathBuf;
 
-use super::super::{File, LockLevel, SyncKind};
+use super::super::{File, INHERITED, LockLevel, SyncKind};
 use super::lock::LockedFile;
 use super::mapped::MappedReads;
 use super::sys::{self, Errno};
@@ -24,6 +24,17 @@ impl UnixFile {
     /// A file just opened, by the name `path` if it keeps one.
     pub(super) fn new(file: LockedFile, path: Option<PathBuf>, mapped: MappedReads) -> UnixFile {
         UnixFile { file, path, mapped: RefCell::new(mapped) }
+    }
+
+    /// The file, for this process to use.
+    #[inline]
+    fn own(&self) -> Result<&LockedFile> {
+        if self.file.is_inherited() { Err(INHERITED) } else { Ok(&self.file) }
+    }
+
+    /// The same, for changing its locks.
+    fn own_mut(&mut self) -> Result<&mut LockedFile> {
+        if self.file.is_inherited() { Err(INHERITED) } else { Ok(&mut self.file) }
     }
 
     fn read_by_calls(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
@@ -72,12 +83,13 @@ fn write_error(errno: Errno) -> Error {
 
 impl File for UnixFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let descriptor = self.own()?.descriptor();
         let mut mapped = self.mapped.borrow_mut();
         if mapped.read(buffer, offset) {
             return Ok(buffer.len());
         }
         let count = self.read_by_calls(buffer, offset)?;
-        mapped.note_call(self.file.descriptor());
+        mapped.note_call(descriptor);
         Ok(count)
     }
 
@@ -86,15 +98,16 @@ impl File for UnixFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.own()?;
         self.write_all(bytes, offset)
     }
 
     fn write_vectored_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let descriptor = self.own()?.descriptor();
         let mut pieces = pieces;
         let mut at = offset;
         while !pieces.is_empty() {
-            let mut count =
-                sys::write_vectored(self.file.descriptor(), pieces, at).map_err(write_error)?;
+            let mut count = sys::write_vectored(descriptor, pieces, at).map_err(write_error)?;
             at = at.saturating_add(count as u64);
             let offered = pieces.len().min(sys::PIECES_MAX);
             let mut done = 0;
@@ -117,30 +130,32 @@ impl File for UnixFile {
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
+        let descriptor = self.own()?.descriptor();
         self.mapped.get_mut().note_size(size);
-        sys::truncate(self.file.descriptor(), size).map_err(failed(IoCall::Truncate))
+        sys::truncate(descriptor, size).map_err(failed(IoCall::Truncate))
     }
 
     fn sync(&mut self, kind: SyncKind) -> Result<()> {
+        let descriptor = self.own()?.descriptor();
         match kind {
-            SyncKind::Normal => sys::sync_data(self.file.descriptor()),
-            SyncKind::Full => sys::sync_all(self.file.descriptor()),
+            SyncKind::Normal => sys::sync_data(descriptor),
+            SyncKind::Full => sys::sync_all(descriptor),
         }
         .map_err(failed(IoCall::Sync))
     }
 
     fn size(&self) -> Result<u64> {
-        let status = sys::status(self.file.descriptor()).map_err(failed(IoCall::Size))?;
+        let status = sys::status(self.own()?.descriptor()).map_err(failed(IoCall::Size))?;
         self.mapped.borrow_mut().note_size(status.size);
         Ok(if status.size == 1 { 0 } else { status.size })
     }
 
     fn lock(&mut self, level: LockLevel) -> Result<()> {
-        self.file.lock(level)
+        self.own_mut()?.lock(level)
     }
 
     fn unlock(&mut self, level: LockLevel) -> Result<()> {
-        self.file.unlock(level)
+        self.own_mut()?.unlock(level)
     }
 
     fn lock_level(&self) -> LockLevel {
@@ -148,7 +163,7 @@ impl File for UnixFile {
     }
 
     fn check_reserved_lock(&self) -> Result<bool> {
-        self.file.check_reserved_lock()
+        self.own()?.check_reserved_lock()
     }
 
     fn has_moved(&self) -> Result<bool> {
@@ -158,6 +173,10 @@ impl File for UnixFile {
             Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(true),
             Err(errno) => Err(failed(IoCall::Size)(errno)),
         }
+    }
+
+    fn check_process(&self) -> Result<()> {
+        self.own().map(|_| ())
     }
 
     fn identity(&self) -> Option<(u64, u64)> {

@@ -31,9 +31,10 @@
 //! 1. A descriptor of a file in the table is closed only under the mutex of its inode, and only
 //!    while no handle of the file holds a lock.
 //! 2. An inode is in the table exactly as long as it has handles. It cannot be given to another
-//!    file meanwhile, since a descriptor of it is open. A forked child leaves its parent's table
-//!    and the handles in it alone.
+//!    file meanwhile, since a descriptor of it is open.
 //! 3. Order of the mutexes: the table before an inode.
+//! 4. A forked child leaves its parent's table, and the handles and inodes in it, alone: whoever
+//!    calls a method that takes a mutex has asked [`LockedFile::is_inherited`].
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -45,7 +46,7 @@ use parking_lot::Mutex;
 
 use super::super::LockLevel;
 use super::super::lock_state::{LockState, SystemLocks};
-use super::sys::{self, Descriptor, Errno, RangeLock};
+use super::sys::{self, Descriptor, Errno, OfProcess, PerProcess, RangeLock};
 use crate::error::{Error, IoCall, Result};
 
 const PENDING: u64 = 0;
@@ -57,31 +58,16 @@ const SHARED_LENGTH: u64 = 510;
 type Identity = (u64, u64);
 
 /// All files that this process has open. Global because the locks are the process's: a forked
-/// child begins with a table of its own. It has none of the locks, and a thread of its parent that
-/// had the old table when the fork came would keep it for ever.
-static TABLES: [Table; GENERATIONS] = [const { Table::new() }; GENERATIONS];
-
-/// Forks in a row that get a table of their own; those behind share the last one.
-const GENERATIONS: usize = 4;
-
-/// The table of this process.
-fn table() -> &'static Table {
-    &TABLES[sys::forks().min(GENERATIONS - 1)]
-}
+/// child has none of its parent's.
+static TABLE: PerProcess<Table> = PerProcess::new();
 
 type Inodes = BTreeMap<Identity, Arc<Inode>>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Table {
     inodes: Mutex<Inodes>,
     /// Parked descriptors of all inodes: while it is 0 no open has to look for one.
     parked: AtomicUsize,
-}
-
-impl Table {
-    const fn new() -> Table {
-        Table { inodes: Mutex::new(BTreeMap::new()), parked: AtomicUsize::new(0) }
-    }
 }
 
 /// A file, whatever the number of its handles.
@@ -107,13 +93,13 @@ struct Parked {
 
 impl InodeState {
     /// Closes what was parked, once nothing can be lost by it.
-    fn close_parked(&mut self) {
+    fn close_parked(&mut self, table: &Table) {
         if self.locks.is_held() {
             return;
         }
         for parked in self.parked.drain(..) {
             sys::close(parked.file);
-            table().parked.fetch_sub(1, Ordering::Relaxed);
+            table.parked.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -127,7 +113,7 @@ pub(super) struct LockedFile {
     level: LockLevel,
     inode: Arc<Inode>,
     /// The table that the inode is in.
-    table: &'static Table,
+    table: &'static OfProcess<Table>,
 }
 
 impl LockedFile {
@@ -138,7 +124,7 @@ impl LockedFile {
         writable: bool,
         lock_offset: u32,
     ) -> LockedFile {
-        let table = table();
+        let table = TABLE.get();
         let inode = match table.inodes.lock().entry(identity) {
             Entry::Occupied(known) => {
                 known.get().state.lock().handles += 1;
@@ -163,7 +149,7 @@ impl LockedFile {
     /// same access. Opening another would be right too, but programs that open and close in a
     /// loop while a lock is held elsewhere would run out of descriptors.
     pub(super) fn take_parked(path: &Path, writable: bool, lock_offset: u32) -> Option<LockedFile> {
-        let table = table();
+        let table = TABLE.get();
         if table.parked.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -178,6 +164,13 @@ impl LockedFile {
         drop(state);
         let lock_offset = u64::from(lock_offset);
         Some(LockedFile { file, writable, lock_offset, level: LockLevel::None, inode, table })
+    }
+
+    /// Whether a parent process has opened it: this one has none of its locks then, and the
+    /// bookkeeping may be held by a thread that is not here.
+    #[inline]
+    pub(super) fn is_inherited(&self) -> bool {
+        !self.table.is_here()
     }
 
     /// The descriptor.
@@ -214,7 +207,7 @@ impl LockedFile {
         let ranges = self.ranges();
         let mut state = self.inode.state.lock();
         let result = state.locks.lower(&mut self.level, wanted, &ranges);
-        state.close_parked();
+        state.close_parked(self.table);
         result
     }
 
@@ -231,13 +224,11 @@ impl LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        let table = table();
-        if !std::ptr::eq(table, self.table) {
-            // A parent's handle. Closing its descriptor would take the locks that this process may
-            // have on the file, and a thread that is not here may have the inode.
+        if self.is_inherited() {
+            // Closing its descriptor would take the locks that this process may have on the file.
             return;
         }
-        let ranges = self.ranges();
+        let (table, ranges) = (self.table, self.ranges());
         let mut inodes = table.inodes.lock();
         let mut state = self.inode.state.lock();
         // An error leaves nothing to do: the system drops the locks with the descriptor.
@@ -248,7 +239,7 @@ impl Drop for LockedFile {
             table.parked.fetch_add(1, Ordering::Relaxed);
         } else {
             sys::close(self.file);
-            state.close_parked();
+            state.close_parked(table);
         }
         if state.handles == 0 {
             inodes.remove(&self.inode.identity);

@@ -7,29 +7,33 @@
 //! look at the size; a read before that faults, or has the zeros with which it would have
 //! been filled up.
 
-use super::mapping::{Mapping, UNIT};
+use super::mapping::{Mapping, UNIT, faults_are_caught, thread_mark};
 use super::sys::{self, Descriptor};
 
 /// So many reads by a call come before a look whether mapping is worth its while: it costs about
 /// as much as these.
 const CALLS_BEFORE_LOOK: u32 = 32;
 
-/// How many times as much as there is of the file is mapped, so that it may grow.
-const ROOM: u64 = 2;
+/// Reads through the mapping between two looks whether faults are still caught: a look takes as
+/// long as a read by a call.
+const READS_BEFORE_CHECK: u32 = 128;
+
+/// Beyond the file as much again is mapped, so that it may grow, but not more than this.
+const ROOM_MAX: u64 = 64 << 20;
 
 /// Least part of a file that is mapped, in bytes: addresses cost nothing.
 const LENGTH_MIN: u64 = 16 << 20;
 
 /// The file systems on which a mapping is known to show at once what a write by a call has
-/// written, by their numbers in `statfs`.
-const COHERENT: [u32; 7] = [
+/// written, by their numbers in `statfs`. An overlay is none: there a file may become another one
+/// beneath the mapping, when it is first written to.
+const COHERENT: [u32; 6] = [
     0x0000_ef53, // ext2, ext3, ext4
     0x5846_5342, // XFS
     0x9123_683e, // Btrfs
     0xf2f5_2010, // F2FS
     0xca45_1a4e, // bcachefs
     0x0102_1994, // tmpfs
-    0x794c_7630, // overlayfs
 ];
 
 /// A file's mapping, if it has one.
@@ -40,6 +44,10 @@ pub(super) struct MappedReads {
     known: u64,
     /// Reads by a call since the last look.
     calls: u32,
+    /// Reads through the mapping until the next look whether faults are caught, and the thread that
+    /// the last one was made on.
+    reads_left: u32,
+    thread: usize,
     /// Nothing is mapped: this kind of file is not, or the system refused.
     refused: bool,
 }
@@ -53,9 +61,19 @@ impl MappedReads {
     /// Reads through the mapping if that is possible; otherwise a call has to do it.
     pub(super) fn read(&mut self, buffer: &mut [u8], offset: u64) -> bool {
         let end = offset.saturating_add(buffer.len() as u64);
-        let Some(mapping) = self.mapping.as_ref().filter(|_| end <= self.known) else {
+        if self.mapping.is_none() || end > self.known {
             return false;
-        };
+        }
+        let thread = thread_mark();
+        if self.reads_left == 0 || thread != self.thread {
+            if !faults_are_caught() {
+                *self = MappedReads::never();
+                return false;
+            }
+            (self.reads_left, self.thread) = (READS_BEFORE_CHECK, thread);
+        }
+        self.reads_left -= 1;
+        let Some(mapping) = &self.mapping else { return false };
         let is_read = mapping.read(buffer, offset);
         if !is_read {
             // The file is shorter than was known, or the disk failed: the call will tell.
@@ -108,7 +126,7 @@ impl MappedReads {
             self.known = 0;
             // The old one goes first: the system may have addresses for one of the two only.
             self.mapping = None;
-            let wanted = size.saturating_mul(ROOM).max(LENGTH_MIN);
+            let wanted = size.saturating_add(size.min(ROOM_MAX)).max(LENGTH_MIN);
             let is_coherent = sys::file_system(file).is_ok_and(|kind| COHERENT.contains(&kind));
             self.mapping = is_coherent.then(|| Mapping::new(file, wanted)).flatten();
             self.refused = self.mapping.is_none();

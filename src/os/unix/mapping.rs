@@ -17,15 +17,16 @@
 //!   else knows of them.
 //! * M2: they are read by `copy_or_fault` and never through a reference: other processes may
 //!   change them at any time, and each access may fault.
-//! * M3: the handler is in place before the first mapping is made. If somebody replaced it,
-//!   no more are made.
+//! * M3: the handler is in place before the first mapping is made. If somebody replaced it, or the
+//!   thread does not take the signal, no more are made, and those that there are are given up as
+//!   soon as that is noticed: whoever reads asks [`faults_are_caught`] every so often.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::sys::Descriptor;
 use crate::memory::{LINE, prefetch_address};
@@ -48,7 +49,7 @@ impl Mapping {
     /// has. `None` if the system refuses, or if faults cannot be caught here.
     pub(super) fn new(descriptor: Descriptor, length: u64) -> Option<Mapping> {
         let length = usize::try_from(length).ok()?;
-        if !faults_are_caught() {
+        if !faults_are_caught() || length > addresses_max() || new_memory_is_filled() {
             return None;
         }
         // SAFETY: asks for new addresses; no memory of ours is touched.
@@ -99,6 +100,43 @@ impl Drop for Mapping {
     }
 }
 
+/// The most addresses that one mapping takes: a part of those that the process may have, if they
+/// are limited.
+fn addresses_max() -> usize {
+    const PARTS: libc::rlim_t = 8;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills in the limit.
+    match unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } {
+        0 if limit.rlim_cur == libc::RLIM_INFINITY => usize::MAX,
+        0 => usize::try_from(limit.rlim_cur / PARTS).unwrap_or(usize::MAX),
+        _ => 0,
+    }
+}
+
+/// Whether the system fills what is mapped at once, as for a process that has all its memory locked:
+/// a mapping would read all of the file, and keep it in memory.
+fn new_memory_is_filled() -> bool {
+    let (length, flags) = (UNIT as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let mut state = 0;
+    // SAFETY: maps new memory, looks whether it is there, and unmaps it.
+    unsafe {
+        let memory = libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, flags, -1, 0);
+        if memory == libc::MAP_FAILED {
+            return true;
+        }
+        let known = libc::mincore(memory, length, &raw mut state) == 0;
+        libc::munmap(memory, length);
+        !known || state & 1 != 0
+    }
+}
+
+/// Something that tells this thread from the others that are there.
+#[inline]
+pub(super) fn thread_mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
 /// Copies `count` bytes; returns whether no access faulted.
 ///
 /// # Safety
@@ -111,26 +149,45 @@ unsafe fn copy_or_fault(to: *mut u8, from: *const u8, count: usize) -> bool {
     unsafe { copy(to, from, 0, count) == 0 }
 }
 
-/// The handler of SIGBUS that stood before ours.
-static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+/// The handler of SIGBUS that stood before ours. Null at first, and never freed.
+static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Whether a fault of [`copy_or_fault`] would reach our handler, which is put in place at first.
-fn faults_are_caught() -> bool {
+/// Whether a fault of [`copy_or_fault`] in this thread would reach our handler, which is put in
+/// place at first. Nobody waits for that: a forked child could find whom it would wait for missing.
+pub(super) fn faults_are_caught() -> bool {
+    static IS_SET: AtomicBool = AtomicBool::new(false);
     if !machine::CATCHES {
         return false;
     }
-    BEFORE.get_or_init(|| {
-        let before = handler();
+    if !IS_SET.load(Ordering::Acquire) {
+        // It has to be known before ours can be called; setting ours tells if it was still that one.
+        keep_before(handler());
         // SAFETY: all zeros is an action: the default one with an empty set of signals.
         let mut ours: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         ours.sa_sigaction = on_bus_error as *const () as usize;
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        let mut before = ours;
         // SAFETY: the handler keeps to what a handler may do, and lives as long as the process:
         // the shared library is linked so that it is never unloaded.
-        unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, std::ptr::null_mut()) };
-        before
-    });
-    handler().sa_sigaction == on_bus_error as *const () as usize && !is_blocked()
+        unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, &raw mut before) };
+        keep_before(before);
+        IS_SET.store(true, Ordering::Release);
+    }
+    is_ours(&handler()) && !is_blocked()
+}
+
+/// Keeps the handler that stood before ours, unless that is what it is: set by another thread.
+fn keep_before(before: libc::sigaction) {
+    // SAFETY: null, or kept by an earlier call.
+    let known = unsafe { BEFORE.load(Ordering::Acquire).as_ref() };
+    let is_known = |known: &libc::sigaction| known.sa_sigaction == before.sa_sigaction;
+    if !is_ours(&before) && !known.is_some_and(is_known) {
+        BEFORE.store(Box::into_raw(Box::new(before)), Ordering::Release);
+    }
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == on_bus_error as *const () as usize
 }
 
 /// How SIGBUS is handled at present.
@@ -159,7 +216,7 @@ extern "C" fn on_bus_error(signal: c_int, info: *mut libc::siginfo_t, context: *
     // that it interrupted; both are handed on.
     unsafe {
         if !(is_fault(info) && machine::leave_copy(context)) {
-            hand_on(BEFORE.get(), signal, info, context);
+            hand_on(BEFORE.load(Ordering::Acquire).as_ref(), signal, info, context);
         }
     }
 }
@@ -286,7 +343,7 @@ mod machine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::sys::{self, in_child};
     use super::super::tests::Scratch;
     use super::*;
@@ -404,6 +461,58 @@ mod tests {
         assert_ne!(read(UNIT as usize), Some(50));
     }
 
+    /// Runs `body` while this thread does not take SIGBUS.
+    pub(in super::super) fn while_blocked<T>(body: impl FnOnce() -> T) -> T {
+        let set = |how| {
+            // SAFETY: the set is ours, and filled before it is read.
+            unsafe {
+                let mut signals = std::mem::zeroed();
+                libc::sigemptyset(&raw mut signals);
+                libc::sigaddset(&raw mut signals, libc::SIGBUS);
+                libc::pthread_sigmask(how, &raw const signals, std::ptr::null_mut());
+            }
+        };
+        set(libc::SIG_BLOCK);
+        let result = body();
+        set(libc::SIG_UNBLOCK);
+        result
+    }
+
+    /// Lets SIGBUS end the process, as a program may that restores what it had at first.
+    pub(in super::super) fn forget_handler() {
+        // SAFETY: sets the default action.
+        unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+    }
+
+    // A sanitizer has no use for such limits.
+    #[cfg(not(tsan))]
+    #[test]
+    fn a_process_short_of_addresses_or_with_all_memory_locked_maps_nothing() {
+        if half_there().is_none() {
+            return;
+        }
+        let facts = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let in_use = facts.split(' ').next().unwrap().parse::<u64>().unwrap() * UNIT;
+        let limit = 2 * in_use;
+        let with_mapping_of = |length| {
+            in_child(|| {
+                let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                // SAFETY: reads the limit.
+                unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+                i32::from(mapping_of(UNIT, length).is_some())
+            })
+        };
+        let most = limit / 8 / UNIT * UNIT;
+        assert_eq!(with_mapping_of(most), Some(1));
+        assert_eq!(with_mapping_of(most + UNIT), Some(0));
+        let with_memory_locked = in_child(|| {
+            // SAFETY: reads no memory.
+            let locked = unsafe { libc::mlockall(libc::MCL_FUTURE) } == 0;
+            i32::from(locked && half_there().is_some())
+        });
+        assert_eq!(with_memory_locked, Some(0));
+    }
+
     #[test]
     fn nothing_is_mapped_where_somebody_else_handles_the_signal() {
         if half_there().is_none() {
@@ -415,16 +524,6 @@ mod tests {
             i32::from(half_there().is_some())
         });
         assert_eq!(answer, Some(0));
-        let answer = in_child(|| {
-            // SAFETY: the set is ours, and filled before it is read.
-            unsafe {
-                let mut signals = std::mem::zeroed();
-                libc::sigemptyset(&raw mut signals);
-                libc::sigaddset(&raw mut signals, libc::SIGBUS);
-                libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
-            }
-            i32::from(half_there().is_some())
-        });
-        assert_eq!(answer, Some(0));
+        assert!(while_blocked(half_there).is_none());
     }
 }

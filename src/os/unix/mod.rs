@@ -22,7 +22,7 @@ use sys::{Descriptor, Errno};
 
 pub(super) use sys::Home;
 #[cfg(test)]
-pub(super) use sys::in_child;
+pub(crate) use sys::in_child;
 
 /// What a rollback journal's name has behind the database's.
 const JOURNAL_SUFFIX: &[u8] = b"-journal";
@@ -38,10 +38,15 @@ const NAMES_MAX: u32 = 10;
 /// The file system of the machine.
 ///
 /// A database that is read again and again is mapped into memory, on processors and file systems
-/// where that is known to work (x86-64; ext, XFS, Btrfs, F2FS, bcachefs, tmpfs, overlayfs), and its
-/// pages are copied from there rather than read by calls. The first such file sets a handler of
-/// SIGBUS, with which a disk that fails, or a file that is cut, stays an error; other signals of
-/// that kind go on to the handler that was there before.
+/// where that is known to work (x86-64; ext, XFS, Btrfs, F2FS, bcachefs, tmpfs), and its pages are
+/// copied from there rather than read by calls. The first such file sets a handler of SIGBUS, with
+/// which a disk that fails, or a file that is cut, stays an error; other signals of that kind go on
+/// to the handler that was there before. If the handler is replaced later, or a thread blocks the
+/// signal, mappings are given up, but not before that is noticed, within some hundred reads. A
+/// library that links this crate must not be unloaded once it has opened a file.
+///
+/// A forked child cannot use the files, and so the connections, that its parent has open:
+/// [`Misuse`](crate::Error::Misuse). It may drop them; nothing happens then.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct UnixVfs {
     unmapped: bool,
@@ -70,6 +75,7 @@ impl UnixVfs {
 
 impl Vfs for UnixVfs {
     fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
+        sys::look_for_fork();
         match path {
             Some(path) => open_named(path, request, self.reads_of(request.kind)),
             None => open_temporary(request, self.reads_of(request.kind), || self.random()),

@@ -8,9 +8,10 @@
 use std::ffi::{CStr, CString, c_int};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 /// An error number of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -373,12 +374,25 @@ pub(in super::super) struct Home {
     process: Option<u32>,
 }
 
-/// Forks on the way from the first process to this one.
+/// Forks on the way from the first process to this one, as far as they were noticed.
 static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The process that noticed the last of them; 0 is nobody's number.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs in a child before `fork` returns there.
 extern "C" fn note_fork() {
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
     FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Notices a fork that the system has not told of, as it does not where the C library is passed by.
+pub(super) fn look_for_fork() {
+    let process = std::process::id();
+    let known = PROCESS.swap(process, Ordering::Relaxed);
+    if known != 0 && known != process {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether forks are counted: from the first call on. Two threads that are first ask twice, and from
@@ -391,27 +405,12 @@ fn forks_are_counted() -> bool {
     static ANSWER: AtomicU8 = AtomicU8::new(ASK);
     match ANSWER.load(Ordering::Acquire) {
         ASK => {
-            // SAFETY: the handler lives as long as the process and touches one atomic only.
+            // SAFETY: the handler lives as long as the process and touches two atomics only.
             let code = unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
             ANSWER.store(if code == 0 { COUNTED } else { REFUSED }, Ordering::Release);
             code == 0
         }
         answer => answer == COUNTED,
-    }
-}
-
-/// Number of forks on the way to this process from the one that has called this first. Where they
-/// are not counted all its descendants have 1.
-pub(super) fn forks() -> usize {
-    /// The process that came first; 0 is nobody's number.
-    static FIRST: AtomicU32 = AtomicU32::new(0);
-    if forks_are_counted() {
-        return FORKS.load(Ordering::Relaxed) as usize;
-    }
-    let process = std::process::id();
-    match FIRST.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => 0,
-        Err(first) => usize::from(first != process),
     }
 }
 
@@ -423,20 +422,102 @@ impl Home {
     }
 
     /// Whether this is that process, and not one forked from it.
+    #[inline]
     pub(in super::super) fn is_here(&self) -> bool {
         FORKS.load(Ordering::Relaxed) == self.forks
             && self.process.is_none_or(|process| process == std::process::id())
     }
 }
 
+/// A value of which each process has its own: a forked child begins with a new one. What its parent
+/// had, and who has it locked, is of no meaning there.
+#[derive(Debug)]
+pub(super) struct PerProcess<T: 'static> {
+    /// The value of this process, or of the one that it was forked from; null at first.
+    current: AtomicPtr<OfProcess<T>>,
+}
+
+/// A value and its process.
+#[derive(Debug)]
+pub(super) struct OfProcess<T> {
+    home: Home,
+    value: T,
+}
+
+impl<T> OfProcess<T> {
+    /// Whether this is its process.
+    #[inline]
+    pub(super) fn is_here(&self) -> bool {
+        self.home.is_here()
+    }
+}
+
+impl<T> Deref for OfProcess<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Default> PerProcess<T> {
+    /// No value yet.
+    pub(super) const fn new() -> PerProcess<T> {
+        PerProcess { current: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// The value of this process. Nobody waits for it.
+    #[inline]
+    pub(super) fn get(&'static self) -> &'static OfProcess<T> {
+        let known = self.current.load(Ordering::Acquire);
+        // SAFETY: null, or made below, and never freed once it is here.
+        match unsafe { known.as_ref() } {
+            Some(value) if value.is_here() => value,
+            _ => self.make(known),
+        }
+    }
+
+    #[cold]
+    fn make(&'static self, known: *mut OfProcess<T>) -> &'static OfProcess<T> {
+        let mut known = known;
+        let made = Box::into_raw(Box::new(OfProcess { home: Home::new(), value: T::default() }));
+        loop {
+            let (order, otherwise) = (Ordering::AcqRel, Ordering::Acquire);
+            match self.current.compare_exchange(known, made, order, otherwise) {
+                // SAFETY: just made, and never freed from here on.
+                Ok(_) => return unsafe { &*made },
+                Err(other) => known = other,
+            }
+            // SAFETY: as in `get`.
+            if let Some(value) = unsafe { known.as_ref() }.filter(|value| value.is_here()) {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                return value;
+            }
+        }
+    }
+}
+
 /// Runs `body` in a forked child, which exits with its answer like any process, exit handlers
 /// included. Returns the answer; `None` if the child died, of its alarm clock for example.
 #[cfg(test)]
-pub(in super::super) fn in_child(body: impl FnOnce() -> i32) -> Option<i32> {
-    const PATIENCE_SECONDS: u32 = 20;
+pub(crate) fn in_child(body: impl FnOnce() -> i32) -> Option<i32> {
     // SAFETY: the child runs on a copy of this thread alone; it calls nothing that waits for
     // another thread, and the alarm ends it if it does.
-    let child = unsafe { libc::fork() };
+    in_process(unsafe { libc::fork() }, body)
+}
+
+/// The same in a child of which the C library does not know.
+#[cfg(test)]
+pub(super) fn in_unannounced_child(body: impl FnOnce() -> i32) -> Option<i32> {
+    // SAFETY: as above.
+    in_process(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32, body)
+}
+
+#[cfg(test)]
+fn in_process(child: i32, body: impl FnOnce() -> i32) -> Option<i32> {
+    const PATIENCE_SECONDS: u32 = 20;
     if child == 0 {
         // SAFETY: neither call reads memory of ours; the signal's default action ends the child.
         unsafe { libc::alarm(PATIENCE_SECONDS) };

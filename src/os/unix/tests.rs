@@ -345,3 +345,79 @@ fn random_numbers_differ() {
     let drawn: std::collections::BTreeSet<u32> = (0..100).map(|_| vfs.random()).collect();
     assert!(drawn.len() > 95);
 }
+
+/// A forked child has its parent's connection, with a transaction open. Whatever it does with that,
+/// and however it ends, the parent goes on as if it had not been there.
+#[test]
+fn a_connection_is_of_no_use_to_a_forked_child() {
+    use crate::{Btree, Error, Key, Options, TABLE, TransactionKind};
+    use std::sync::Arc;
+
+    const ENTRIES: i64 = 3000;
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let open = || Btree::open(Arc::new(UnixVfs::new()), &path, &Options::default()).unwrap();
+    let is_refused = |result: Result<()>| matches!(result, Err(Error::Misuse(_)));
+    // With a small cache pages reach the file before the commit, and so does the journal; with a
+    // large one, on the first page of a tree or behind many, they do not.
+    for (cache, entries_before_fork) in [(10, 2000), (2000, 0), (2000, 1), (2000, 2000)] {
+        for what in ["end", "drop", "roll back", "insert", "commit"] {
+            let _ = fs::remove_file(&path);
+            let mut btree = open();
+            btree.set_cache_size(cache);
+            btree.begin(TransactionKind::Write).unwrap();
+            let root = btree.create_table(TABLE).unwrap();
+            btree.commit().unwrap();
+            btree.begin(TransactionKind::Write).unwrap();
+            let cursor = btree.open_cursor(root, true).unwrap();
+            let insert = |btree: &mut Btree, key| {
+                btree.insert(cursor, Key::Integer(key), &[key as u8; 200], 0)
+            };
+            (0..entries_before_fork).for_each(|key| insert(&mut btree, key).unwrap());
+            let journal = scratch.path("t.db-journal");
+            let had_journal = journal.exists();
+            let mut inherited = Some(btree);
+            let answer = in_child(|| {
+                let mut btree = inherited.take().unwrap();
+                match what {
+                    "end" => std::mem::forget(btree),
+                    "drop" => drop(btree),
+                    "roll back" => {
+                        return i32::from(!is_refused(btree.rollback()));
+                    }
+                    "insert" => {
+                        let inserted: Result<()> =
+                            (0..ENTRIES).try_for_each(|key| insert(&mut btree, -key));
+                        return i32::from(!is_refused(inserted.and_then(|()| btree.commit())));
+                    }
+                    _ => {
+                        // Without a change there is nothing to commit.
+                        let refused = is_refused(btree.commit());
+                        return i32::from(entries_before_fork > 0 && !refused);
+                    }
+                }
+                0
+            });
+            assert_eq!(answer, Some(0), "{what}, {cache} pages");
+            assert_eq!(journal.exists(), had_journal, "{what}, {cache} pages");
+            let mut btree = inherited.unwrap();
+            (entries_before_fork..ENTRIES).for_each(|key| insert(&mut btree, key).unwrap());
+            btree.commit().unwrap();
+            drop(btree);
+            let mut btree = open();
+            btree.begin(TransactionKind::Read).unwrap();
+            let roots = [1, i64::from(root.get())];
+            let complaints = btree.integrity_check(&roots, 10).unwrap();
+            assert_eq!(complaints, [""; 0], "{what}, {cache} pages");
+            let cursor = btree.open_cursor(root, false).unwrap();
+            let mut keys = 0;
+            let mut more = btree.first(cursor).unwrap();
+            while more {
+                assert_eq!(btree.integer_key(cursor).unwrap(), keys);
+                keys += 1;
+                more = btree.next(cursor).unwrap();
+            }
+            assert_eq!(keys, ENTRIES, "{what}, {cache} pages");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::super::pending::Snapshot;
-use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
+use super::super::{DeviceTraits, File, Hint, INHERITED, LockLevel, SyncKind};
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
 use super::locks::{FileLocks, NOTICEABLE, Slot};
@@ -396,6 +396,10 @@ impl File for WriteBehindFile {
             Some((_, NameChange::Gone)) => Ok(true),
             None => self.reader.with(|file| file.has_moved()).unwrap_or(Ok(false)),
         }
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.shared.is_forked() { Err(INHERITED) } else { Ok(()) }
     }
 
     fn identity(&self) -> Option<(u64, u64)> {

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::{Arc, OnceLock};
 
+use super::super::INHERITED;
 use super::super::unix::Home;
 use super::state::State;
 use super::sync::{Condvar, Guard, Mutex};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Is told of every event, one line each, without the thread that it happened in.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -68,7 +69,7 @@ impl Shared {
     /// [`Error::Misuse`] in a forked child.
     pub(super) fn enter(&self) -> Result<Guard<'_, State>> {
         if self.is_forked() {
-            return Err(Error::Misuse("the file belongs to the process that this was forked from"));
+            return Err(INHERITED);
         }
         Ok(self.state.lock())
     }

@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::super::super::{Access, File, LockLevel, MemoryVfs, OpenKind, OpenRequest, Vfs};
 use super::super::UnixVfs;
-use super::super::in_child;
 use super::super::tests::{Scratch, request};
+use super::super::{in_child, sys};
 use crate::error::Error;
 use crate::os::simulate::scramble;
 
@@ -477,4 +477,38 @@ fn a_forked_child_takes_locks_of_its_own() {
     });
     assert_eq!(answer, Some(0));
     assert!(has_system_lock(&path));
+}
+
+/// However many forks lie behind, announced or not: each process takes its own locks.
+#[test]
+fn each_of_many_generations_takes_locks_of_its_own() {
+    fn descend(path: &Path, depth: u32) -> i32 {
+        let open = || UnixVfs::new().open(Some(path), create()).unwrap().file;
+        let mut inherited = open();
+        inherited.lock(LockLevel::Shared).unwrap();
+        if depth == 0 || !has_system_lock(path) {
+            return depth as i32;
+        }
+        let go_on = || {
+            let mut own = open();
+            own.lock(LockLevel::Shared).unwrap();
+            let before = has_system_lock(path);
+            let answers = [inherited.unlock(LockLevel::None), inherited.lock(LockLevel::Reserved)];
+            drop(inherited);
+            let is_right = before
+                && has_system_lock(path)
+                && answers.iter().all(|answer| matches!(answer, Err(Error::Misuse(_))));
+            drop(own);
+            if is_right { descend(path, depth - 1) } else { 50 }
+        };
+        let answer = if depth.is_multiple_of(3) {
+            sys::in_unannounced_child(go_on)
+        } else {
+            in_child(go_on)
+        };
+        answer.unwrap_or(60)
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    assert_eq!(descend(&path, 7), 0);
 }

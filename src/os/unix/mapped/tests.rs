@@ -2,6 +2,8 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::super::in_child;
+use super::super::mapping::tests::{forget_handler, while_blocked};
 use super::super::tests::{Scratch, request};
 use super::super::{Access, OpenKind, UnixVfs, Vfs};
 use super::*;
@@ -148,4 +150,36 @@ fn a_file_may_grow_beyond_its_mapping() {
             assert_eq!(read(&*file, 0), [1; UNIT as usize]);
         }
     }
+}
+
+/// A mapped file that is cut is read by calls where a fault would end the process, be it that the
+/// signal is handled otherwise since, or that this thread does not take it.
+#[test]
+fn a_mapping_is_given_up_when_faults_are_not_caught_any_more() {
+    let Some((_scratch, path)) = place() else { return };
+    let cut = || OpenOptions::new().write(true).open(&path).unwrap().set_len(UNIT).unwrap();
+    let is_read = |file: &dyn File, times| (0..times).all(|_| read(file, 0).len() == 4096);
+
+    numbered(&path, 8);
+    let answer = in_child(|| {
+        let file = read_often(UnixVfs::new(), &path, OpenKind::Database);
+        let was_mapped = is_mapped(&path);
+        forget_handler();
+        let is_right = is_read(&*file, READS_BEFORE_CHECK) && was_mapped && !is_mapped(&path);
+        cut();
+        i32::from(!is_right || !read(&*file, 7 * UNIT).is_empty())
+    });
+    assert_eq!(answer, Some(0));
+
+    numbered(&path, 8);
+    let file = read_often(UnixVfs::new(), &path, OpenKind::Database);
+    assert!(is_read(&*file, 1) && is_mapped(&path));
+    let elsewhere = move || {
+        while_blocked(|| {
+            cut();
+            assert_eq!(read(&*file, 7 * UNIT), [0; 0]);
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(elsewhere).join().unwrap());
+    assert!(!is_mapped(&path));
 }
