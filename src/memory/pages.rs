@@ -180,8 +180,8 @@ const UNUSED_MAX: usize = 1024;
 /// Those that are kept. Of the process, as its heap is.
 static UNUSED: Mutex<Vec<Unused>> = Mutex::new(Vec::new());
 
-/// The list, unless somebody else is at it. Nobody waits for it, and it is held for a moment only: a
-/// child that is forked while another thread has it would find it taken for ever.
+/// The list, unless somebody else is at it. Nobody waits for it: a child that is forked while
+/// another thread has it finds it taken for ever.
 fn unused() -> Option<MutexGuard<'static, Vec<Unused>>> {
     match UNUSED.try_lock() {
         Ok(unused) => Some(unused),

@@ -113,8 +113,8 @@ fn addresses_max() -> usize {
     }
 }
 
-/// Whether the system fills what is mapped at once, as for a process that has all its memory locked:
-/// a mapping would read all of the file, and keep it in memory.
+/// Whether the system fills what is mapped at once, as for a process that has all its memory
+/// locked: a mapping would read all of the file, and keep it in memory.
 fn new_memory_is_filled() -> bool {
     let (length, flags) = (UNIT as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     let mut state = 0;
@@ -160,7 +160,7 @@ pub(super) fn faults_are_caught() -> bool {
         return false;
     }
     if !IS_SET.load(Ordering::Acquire) {
-        // It has to be known before ours can be called; setting ours tells if it was still that one.
+        // It has to be known before ours can be called; setting ours tells if it still was that.
         keep_before(handler());
         // SAFETY: all zeros is an action: the default one with an empty set of signals.
         let mut ours: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };

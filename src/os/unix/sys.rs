@@ -395,9 +395,9 @@ pub(super) fn look_for_fork() {
     }
 }
 
-/// Whether forks are counted: from the first call on. Two threads that are first ask twice, and from
-/// then on a fork counts as two, which does as well. Nobody waits here: a forked child could find
-/// whom it would wait for missing.
+/// Whether forks are counted: from the first call on. Two threads that are first ask twice, and
+/// from then on a fork counts as two, which does as well. Nobody waits here: a forked child could
+/// find whom it would wait for missing.
 fn forks_are_counted() -> bool {
     const ASK: u8 = 0;
     const COUNTED: u8 = 1;
