@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`error`] | result codes | |
 //! | [`memory`] | allocations that may fail | error |
-//! | [`format`] | bytes of the file format, no I/O | error |
+//! | [`format`](mod@format) | bytes of the file format, no I/O | error |
 //! | [`os`] | files and locks | error |
 //! | [`pager`] | pages, journal, atomic commit | error, format, os |
 //! | [`btree`] | nodes, cursors, balance | error, format, pager |
