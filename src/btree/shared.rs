@@ -33,7 +33,7 @@ use super::turn::Turn;
 use super::waiting::{ClientId, Registration, WaitGraph};
 use super::{Btree, BusyHandler, Options};
 use crate::error::{Error, Result};
-use crate::os::Vfs;
+use crate::os::{Home, INHERITED, Vfs};
 
 /// Runs when a client that waited may try again; see [`Client::on_unlock`].
 pub type UnlockCallback = Box<dyn FnOnce() + Send>;
@@ -63,12 +63,25 @@ pub struct CacheRegistry {
     shared: Arc<Registry>,
 }
 
-#[derive(Default)]
 struct Registry {
+    /// A forked child has no use for what others may be at in its parent: there every connection
+    /// gets a page cache of its own, and nobody is told of anything.
+    home: Home,
     caches: Mutex<HashMap<CacheKey, Weak<SharedCache>>>,
     waiting: Mutex<WaitGraph<UnlockCallback>>,
     /// Numbers of caches and of clients.
     last_number: AtomicU64,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry {
+            home: Home::new(),
+            caches: Mutex::default(),
+            waiting: Mutex::default(),
+            last_number: AtomicU64::default(),
+        }
+    }
 }
 
 impl fmt::Debug for Registry {
@@ -85,8 +98,10 @@ impl Registry {
         self.last_number.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn waiting(&self) -> MutexGuard<'_, WaitGraph<UnlockCallback>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who waits for whom; `None` in a forked child.
+    fn waiting(&self) -> Option<MutexGuard<'_, WaitGraph<UnlockCallback>>> {
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.home.is_here().then(waiting)
     }
 }
 
@@ -121,7 +136,7 @@ struct ClientState {
 
 impl Drop for ClientState {
     fn drop(&mut self) {
-        let _unregistered = self.registry.waiting().remove(self.id);
+        let _unregistered = self.registry.waiting().map(|mut waiting| waiting.remove(self.id));
     }
 }
 
@@ -156,13 +171,14 @@ impl Client {
             let mut btree = Btree::open(vfs, name, options)?;
             btree.sharing = Some(Box::default());
             Ok(Arc::new(SharedCache {
+                home: Home::new(),
                 number: registry.next_number(),
                 turn: Turn::default(),
                 state: Mutex::new(btree),
                 orphans: Mutex::default(),
             }))
         };
-        if matches!(name.to_str(), Some("" | ":memory:")) {
+        if matches!(name.to_str(), Some("" | ":memory:")) || !registry.home.is_here() {
             return open(vfs, name);
         }
         let path = vfs.full_path(name)?;
@@ -186,12 +202,14 @@ impl Client {
     /// # Errors
     /// [`Locked`](Error::Locked) if who is in the way waits for this client, directly or through
     /// others, so that nobody would ever be told. Nothing is registered then, what was before
-    /// stays.
+    /// stays. [`Misuse`](Error::Misuse) in a process forked since the registry was made.
     ///
     /// [holds]: SharedConnection::hold
     #[doc(alias = "sqlite3_unlock_notify")]
     pub fn on_unlock(&self, callback: UnlockCallback) -> Result<()> {
-        let registration = self.shared.registry.waiting().register(self.shared.id, callback);
+        let mut waiting = self.shared.registry.waiting().ok_or(INHERITED)?;
+        let registration = waiting.register(self.shared.id, callback);
+        drop(waiting);
         match registration {
             Registration::Waiting(_) => Ok(()),
             Registration::Due(callback, _) => {
@@ -204,7 +222,8 @@ impl Client {
 
     /// Takes back what [`Client::on_unlock`] has registered.
     pub fn cancel_on_unlock(&self) {
-        let _cancelled = self.shared.registry.waiting().cancel(self.shared.id);
+        let waiting = self.shared.registry.waiting();
+        let _cancelled = waiting.map(|mut waiting| waiting.cancel(self.shared.id));
     }
 
     /// Waits for the turn at `cache` without ever waiting for a cache while keeping a later one
@@ -231,6 +250,7 @@ impl Client {
 /// A page cache and whose turn it is.
 #[derive(Debug)]
 struct SharedCache {
+    home: Home,
     /// The place in the order in which turns are taken.
     number: u64,
     turn: Turn,
@@ -326,9 +346,13 @@ impl SharedConnection {
     /// the other way round, for ever; [hold](SharedConnection::hold) both before.
     ///
     /// # Errors
-    /// [`Misuse`](Error::Misuse) if this thread is inside of the cache already;
-    /// [`Internal`](Error::Internal) after a panic inside of it, as long as it is open.
+    /// [`Misuse`](Error::Misuse) if this thread is inside of the cache already, or if this process
+    /// was forked from the one that opened it; [`Internal`](Error::Internal) after a panic inside
+    /// of it, as long as it is open.
     pub fn enter(&self) -> Result<Entered<'_>> {
+        if self.is_inherited() {
+            return Err(INHERITED);
+        }
         self.client.take_turn(&self.cache);
         let turn = OwnTurn(&self.cache.turn);
         let mut btree = self.cache.state()?;
@@ -339,8 +363,12 @@ impl SharedConnection {
     /// Keeps other threads out of the page cache until [`SharedConnection::let_go`] was called as
     /// often, by this thread. A client that holds several never waits for one while it keeps a
     /// later one in the order of their opening from others: that one is given back for the time.
+    /// Nothing happens in a process that was forked from the one that opened the cache.
     #[doc(alias = "sqlite3BtreeEnter")]
     pub fn hold(&self) {
+        if self.is_inherited() {
+            return;
+        }
         self.client.take_turn(&self.cache);
         self.note_held();
     }
@@ -348,11 +376,16 @@ impl SharedConnection {
     /// As [`SharedConnection::hold`], if no other thread is in the way any more before `limit` is
     /// over; whether. Nothing is given back for the time of waiting.
     pub fn hold_within(&self, limit: Duration) -> bool {
-        let is_held = self.cache.turn.take_within(limit);
+        let is_held = !self.is_inherited() && self.cache.turn.take_within(limit);
         if is_held {
             self.note_held();
         }
         is_held
+    }
+
+    /// Whether the cache is a parent process's: who has its turn there may not be here.
+    fn is_inherited(&self) -> bool {
+        !self.cache.home.is_here()
     }
 
     fn note_held(&self) {
@@ -369,6 +402,9 @@ impl SharedConnection {
     /// [`Misuse`](Error::Misuse) if the connection is not held, or by another thread.
     #[doc(alias = "sqlite3BtreeLeave")]
     pub fn let_go(&self) -> Result<()> {
+        if self.is_inherited() {
+            return Err(INHERITED);
+        }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if *held == 0 || !self.cache.turn.give() {
             return Err(Error::Misuse("this thread does not hold the connection"));
@@ -403,6 +439,11 @@ impl Drop for SharedConnection {
     /// Closes the connection: its transaction is rolled back, its cursors and locks go; with the
     /// last connection the page cache.
     fn drop(&mut self) {
+        if self.is_inherited() {
+            // A thread that is not here may have left it half-changed: it is never looked at again.
+            std::mem::forget(Arc::clone(&self.cache));
+            return;
+        }
         match self.enter() {
             Ok(mut entered) => entered.btree.end_session(),
             // Whoever is inside of the cache ends it on the way out.
@@ -463,7 +504,7 @@ impl Entered<'_> {
         if blocked_by.is_none() && !has_ended {
             return;
         }
-        let mut waiting = client.shared.registry.waiting();
+        let Some(mut waiting) = client.shared.registry.waiting() else { return };
         if let Some(other) = blocked_by {
             waiting.block(client.shared.id, other);
         }

@@ -30,6 +30,7 @@ mod unix;
 pub mod write_behind;
 
 pub use memory::MemoryVfs;
+pub(crate) use unix::Home;
 pub use unix::UnixVfs;
 #[cfg(test)]
 pub(crate) use unix::in_child;
@@ -37,7 +38,8 @@ pub use write_behind::{WriteBehind, WriteBehindVfs};
 
 /// A forked child has its parent's files, but none of the locks on them: using one would undo, or
 /// mix with, what the parent does.
-const INHERITED: Error = Error::Misuse("the file belongs to the process that this was forked from");
+pub(crate) const INHERITED: Error =
+    Error::Misuse("the file belongs to the process that this was forked from");
 
 /// A place where files live.
 pub trait Vfs: Send + Sync + fmt::Debug {
@@ -202,7 +204,7 @@ pub trait File: Send + fmt::Debug {
 
     /// Whether this process was forked from the one that has opened the file. Nothing can be done
     /// with it then, by this handle: [`Misuse`](crate::Error::Misuse). Dropping it changes nothing
-    /// for the parent.
+    /// for the parent. Asks the system, so it is for what is done by the name of a file.
     ///
     /// # Errors
     /// [`Misuse`](crate::Error::Misuse), and no other.

@@ -236,8 +236,10 @@ impl<X: PageInfo> Pager<X> {
     /// Opens the journal of this transaction. Its header is written now, or with the first records.
     /// If that fails the journal does not exist, or is void.
     pub(super) fn open_journal(&mut self, write_header: bool) -> Result<()> {
-        self.file.check_process()?;
         let in_file = self.keeps_journal_file();
+        if in_file {
+            self.file.check_process()?;
+        }
         let limit = u64::try_from(self.journal_limit).ok().filter(|_| in_file && self.is_file());
         let device = self.file.device();
         let durable = in_file && !self.is_sync_disabled();

@@ -45,7 +45,6 @@ impl<X: PageInfo> Pager<X> {
         if !self.is_changed() || self.state == State::Finished {
             return Ok(());
         }
-        self.file.check_process()?;
         let mark = self.mark();
         let result = if self.header_ignored {
             self.raise_bare_counter()
@@ -210,7 +209,6 @@ impl<X: PageInfo> Pager<X> {
         if !self.state.is_writing() {
             return Ok(());
         }
-        self.file.check_process()?;
         if self.is_changed() && self.state != State::Finished {
             return Err(Error::State("phase one of commit was not done"));
         }
@@ -376,6 +374,7 @@ impl<X: PageInfo> Pager<X> {
         else {
             return Ok(());
         };
+        self.file.check_process()?;
         if journal.undoes() {
             return self.vfs.delete(path, false);
         }

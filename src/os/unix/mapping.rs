@@ -49,7 +49,7 @@ impl Mapping {
     /// has. `None` if the system refuses, or if faults cannot be caught here.
     pub(super) fn new(descriptor: Descriptor, length: u64) -> Option<Mapping> {
         let length = usize::try_from(length).ok()?;
-        if !faults_are_caught() || length > addresses_max() || new_memory_is_filled() {
+        if !faults_are_caught() || addresses_are_limited() || new_memory_is_filled() {
             return None;
         }
         // SAFETY: asks for new addresses; no memory of ours is touched.
@@ -100,17 +100,12 @@ impl Drop for Mapping {
     }
 }
 
-/// The most addresses that one mapping takes: a part of those that the process may have, if they
-/// are limited.
-fn addresses_max() -> usize {
-    const PARTS: libc::rlim_t = 8;
+/// Whether the process may have so many addresses and no more: they are its memory then.
+fn addresses_are_limited() -> bool {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: fills in the limit.
-    match unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } {
-        0 if limit.rlim_cur == libc::RLIM_INFINITY => usize::MAX,
-        0 => usize::try_from(limit.rlim_cur / PARTS).unwrap_or(usize::MAX),
-        _ => 0,
-    }
+    let is_known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+    !is_known || limit.rlim_cur != libc::RLIM_INFINITY
 }
 
 /// Whether the system fills what is mapped at once, as for a process that has all its memory
@@ -487,24 +482,17 @@ pub(super) mod tests {
     // A sanitizer has no use for such limits.
     #[cfg(not(tsan))]
     #[test]
-    fn a_process_short_of_addresses_or_with_all_memory_locked_maps_nothing() {
+    fn a_process_with_limited_addresses_or_all_memory_locked_maps_nothing() {
         if half_there().is_none() {
             return;
         }
-        let facts = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let in_use = facts.split(' ').next().unwrap().parse::<u64>().unwrap() * UNIT;
-        let limit = 2 * in_use;
-        let with_mapping_of = |length| {
-            in_child(|| {
-                let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-                // SAFETY: reads the limit.
-                unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
-                i32::from(mapping_of(UNIT, length).is_some())
-            })
-        };
-        let most = limit / 8 / UNIT * UNIT;
-        assert_eq!(with_mapping_of(most), Some(1));
-        assert_eq!(with_mapping_of(most + UNIT), Some(0));
+        let with_limit = in_child(|| {
+            let limit = libc::rlimit { rlim_cur: 1 << 62, rlim_max: 1 << 62 };
+            // SAFETY: reads the limit.
+            let is_set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) } == 0;
+            i32::from(is_set && half_there().is_some())
+        });
+        assert_eq!(with_limit, Some(0));
         let with_memory_locked = in_child(|| {
             // SAFETY: reads no memory.
             let locked = unsafe { libc::mlockall(libc::MCL_FUTURE) } == 0;

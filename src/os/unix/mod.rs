@@ -20,9 +20,10 @@ use lock::LockedFile;
 use mapped::MappedReads;
 use sys::{Descriptor, Errno};
 
-pub(super) use sys::Home;
+pub(crate) use sys::Home;
 #[cfg(test)]
 pub(crate) use sys::in_child;
+pub(super) use sys::look_for_fork;
 
 /// What a rollback journal's name has behind the database's.
 const JOURNAL_SUFFIX: &[u8] = b"-journal";
@@ -75,7 +76,7 @@ impl UnixVfs {
 
 impl Vfs for UnixVfs {
     fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
-        sys::look_for_fork();
+        look_for_fork();
         match path {
             Some(path) => open_named(path, request, self.reads_of(request.kind)),
             None => open_temporary(request, self.reads_of(request.kind), || self.random()),

@@ -368,7 +368,7 @@ pub(super) fn random() -> Option<u32> {
 /// The process in which the value was made. To ask whether it is still that one costs a look into
 /// memory: the system tells of forks, and only where it does not it is asked each time.
 #[derive(Debug)]
-pub(in super::super) struct Home {
+pub(crate) struct Home {
     forks: u32,
     /// Its number, if nobody tells of forks.
     process: Option<u32>,
@@ -386,12 +386,15 @@ extern "C" fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Notices a fork that the system has not told of, as it does not where the C library is passed by.
-pub(super) fn look_for_fork() {
+/// Notices a fork that the system has not told of, as it does not where the C library is passed by,
+/// or asked not to (`_Fork`). Costs a call.
+pub(in super::super) fn look_for_fork() {
     let process = std::process::id();
-    let known = PROCESS.swap(process, Ordering::Relaxed);
-    if known != 0 && known != process {
-        FORKS.fetch_add(1, Ordering::Relaxed);
+    let known = PROCESS.load(Ordering::Acquire);
+    if known != process {
+        // Ahead of the number: another thread that sees that one sees the fork. Two may count it.
+        FORKS.fetch_add(u32::from(known != 0), Ordering::Relaxed);
+        PROCESS.store(process, Ordering::Release);
     }
 }
 
@@ -416,14 +419,14 @@ fn forks_are_counted() -> bool {
 
 impl Home {
     /// This process.
-    pub(in super::super) fn new() -> Home {
+    pub(crate) fn new() -> Home {
         let process = (!forks_are_counted()).then(std::process::id);
         Home { forks: FORKS.load(Ordering::Relaxed), process }
     }
 
     /// Whether this is that process, and not one forked from it.
     #[inline]
-    pub(in super::super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         FORKS.load(Ordering::Relaxed) == self.forks
             && self.process.is_none_or(|process| process == std::process::id())
     }
@@ -461,7 +464,7 @@ impl<T> Deref for OfProcess<T> {
     }
 }
 
-impl<T: Default> PerProcess<T> {
+impl<T: Default + Send + Sync> PerProcess<T> {
     /// No value yet.
     pub(super) const fn new() -> PerProcess<T> {
         PerProcess { current: AtomicPtr::new(std::ptr::null_mut()) }

@@ -361,7 +361,7 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
     // With a small cache pages reach the file before the commit, and so does the journal; with a
     // large one, on the first page of a tree or behind many, they do not.
     for (cache, entries_before_fork) in [(10, 2000), (2000, 0), (2000, 1), (2000, 2000)] {
-        for what in ["end", "drop", "roll back", "insert", "commit"] {
+        for what in ["end", "drop", "roll back", "insert", "commit", "drop unannounced"] {
             let _ = fs::remove_file(&path);
             let mut btree = open();
             btree.set_cache_size(cache);
@@ -377,11 +377,11 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
             let journal = scratch.path("t.db-journal");
             let had_journal = journal.exists();
             let mut inherited = Some(btree);
-            let answer = in_child(|| {
+            let child = || {
                 let mut btree = inherited.take().unwrap();
                 match what {
                     "end" => std::mem::forget(btree),
-                    "drop" => drop(btree),
+                    "drop" | "drop unannounced" => drop(btree),
                     "roll back" => {
                         return i32::from(!is_refused(btree.rollback()));
                     }
@@ -397,7 +397,11 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
                     }
                 }
                 0
-            });
+            };
+            let answer = match what {
+                "drop unannounced" => sys::in_unannounced_child(child),
+                _ => in_child(child),
+            };
             assert_eq!(answer, Some(0), "{what}, {cache} pages");
             assert_eq!(journal.exists(), had_journal, "{what}, {cache} pages");
             let mut btree = inherited.unwrap();
@@ -420,4 +424,66 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
             assert_eq!(keys, ENTRIES, "{what}, {cache} pages");
         }
     }
+}
+
+/// A thread that is not there in a forked child is inside of a shared page cache: nobody waits for
+/// it, and what the child opens itself it can use.
+#[test]
+fn a_forked_child_does_not_wait_for_a_shared_page_cache() {
+    use crate::{CacheRegistry, Error, Key, Options, TABLE, TransactionKind};
+    use std::sync::{Arc, Barrier};
+    use std::time::Duration;
+
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let (registry, disk) = (CacheRegistry::new(), Arc::new(UnixVfs::new()));
+    let client = registry.client();
+    let open = |client: &crate::Client| {
+        client.open(Arc::clone(&disk) as Arc<dyn Vfs>, &path, &Options::default()).unwrap()
+    };
+    let (one, other) = (open(&client), open(&registry.client()));
+    let root = {
+        let mut entered = one.enter().unwrap();
+        entered.begin(TransactionKind::Write).unwrap();
+        let root = entered.create_table(TABLE).unwrap();
+        entered.commit().unwrap();
+        root
+    };
+    let (inside, forked) = (Barrier::new(2), Barrier::new(2));
+    let mut inherited = Some(other);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut entered = one.enter().unwrap();
+            entered.begin(TransactionKind::Write).unwrap();
+            inside.wait();
+            forked.wait();
+            let cursor = entered.open_cursor(root, true).unwrap();
+            entered.insert(cursor, Key::Integer(1), b"one", 0).unwrap();
+            entered.close_cursor(cursor);
+            entered.commit().unwrap();
+        });
+        inside.wait();
+        let answer = in_child(|| {
+            let other = inherited.take().unwrap();
+            other.hold();
+            let is_refused = matches!(other.enter().map(drop), Err(Error::Misuse(_)))
+                && matches!(other.let_go(), Err(Error::Misuse(_)))
+                && !other.hold_within(Duration::from_secs(60));
+            drop(other);
+            let own = open(&client);
+            let mut entered = own.enter().unwrap();
+            // The parent has the reserved lock.
+            let begun = entered.begin(TransactionKind::Read).is_ok()
+                && matches!(entered.begin(TransactionKind::Write), Err(Error::Busy));
+            drop(entered);
+            i32::from(!is_refused) + 2 * i32::from(!begun)
+        });
+        forked.wait();
+        assert_eq!(answer, Some(0));
+    });
+    let other = inherited.unwrap();
+    let mut entered = other.enter().unwrap();
+    entered.begin(TransactionKind::Read).unwrap();
+    let cursor = entered.open_cursor(root, false).unwrap();
+    assert!(entered.first(cursor).unwrap());
 }

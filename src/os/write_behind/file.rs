@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::super::pending::Snapshot;
+use super::super::unix::look_for_fork;
 use super::super::{DeviceTraits, File, Hint, INHERITED, LockLevel, SyncKind};
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
@@ -212,6 +213,7 @@ impl WriteBehindFile {
 
     /// Lets go of what is visible, and of the real lock now or through the queue.
     fn lower(&mut self, level: LockLevel) -> Result<()> {
+        drop(self.shared.enter()?);
         let mut locks = self.locks.lock();
         let mut state = self.shared.enter()?;
         // Room first: a lock that is let go but whose release is not queued would stay for ever.
@@ -399,14 +401,17 @@ impl File for WriteBehindFile {
     }
 
     fn check_process(&self) -> Result<()> {
+        look_for_fork();
         if self.shared.is_forked() { Err(INHERITED) } else { Ok(()) }
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
+        drop(self.shared.enter().ok()?);
         self.reader.with(|file| file.identity()).flatten()
     }
 
     fn descriptor(&self) -> Option<i32> {
+        drop(self.shared.enter().ok()?);
         self.reader.with(|file| file.descriptor()).flatten()
     }
 

@@ -140,6 +140,7 @@ fn a_forked_child_ends_by_itself() {
         let bench = Bench::new();
         let mut file = bench.database("/f");
         file.write_at(b"parent", 0).unwrap();
+        file.lock(LockLevel::Shared).unwrap();
         if runs {
             bench.knobs.stall(OpKind::Write, 50);
             bench.control.start().unwrap();
@@ -150,6 +151,10 @@ fn a_forked_child_ends_by_itself() {
                 is_refused(file.write_at(b"child", 0)),
                 is_refused(file.sync(SyncKind::Normal)),
                 is_refused(file.read_at(&mut [0; 4], 0).map(drop)),
+                is_refused(file.lock(LockLevel::Reserved)),
+                is_refused(file.unlock(LockLevel::None)),
+                is_refused(file.check_process()),
+                file.identity().is_none() && file.descriptor().is_none(),
                 is_refused(bench.control.start()),
                 is_refused(bench.control.wait()),
                 is_refused(bench.control.flush(None, Durability::Written, None)),
