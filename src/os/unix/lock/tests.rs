@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::super::super::{Access, File, LockLevel, MemoryVfs, OpenKind, OpenRequest, Vfs};
 use super::super::UnixVfs;
-use super::super::tests::{Scratch, request};
+use super::super::tests::{Scratch, is_run_alone, request};
 use super::super::{in_child, sys};
 use crate::error::Error;
 use crate::os::simulate::scramble;
@@ -456,12 +456,7 @@ fn has_system_lock(path: &Path) -> bool {
 /// its own, because any handle, and any queue, that was made before could have made the difference.
 #[test]
 fn a_forked_child_takes_locks_of_its_own() {
-    const VARIABLE: &str = "TCLBTREE_TEST_FORKS";
-    if std::env::var_os(VARIABLE).is_none() {
-        let name = "os::unix::lock::tests::a_forked_child_takes_locks_of_its_own";
-        let mut again = Command::new(std::env::current_exe().unwrap());
-        let output = again.args(["--exact", name]).env(VARIABLE, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    if is_run_alone("os::unix::lock::tests::a_forked_child_takes_locks_of_its_own") {
         return;
     }
     let scratch = Scratch::new();
@@ -507,6 +502,9 @@ fn each_of_many_generations_takes_locks_of_its_own() {
             in_child(go_on)
         };
         answer.unwrap_or(60)
+    }
+    if is_run_alone("os::unix::lock::tests::each_of_many_generations_takes_locks_of_its_own") {
+        return;
     }
     let scratch = Scratch::new();
     let path = scratch.path("t.db");
