@@ -144,7 +144,8 @@ impl Client {
     /// Opens a connection. If a connection of the registry is open to that file, on the same disk
     /// and by whatever path, the new one joins its page cache, and of the options only
     /// `cache_size`, which is the cache's from then on, `cursor_locks` and `journal_at_begin`
-    /// matter. Temporary databases are never shared.
+    /// matter. Temporary databases are never shared, and in a process that was forked since the
+    /// registry was made no other is either.
     ///
     /// # Errors
     /// Those of [`Btree::open`]; [`Constraint`](Error::Constraint) if the client has a connection

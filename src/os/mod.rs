@@ -202,9 +202,9 @@ pub trait File: Send + fmt::Debug {
         Ok(false)
     }
 
-    /// Whether this process was forked from the one that has opened the file. Nothing can be done
-    /// with it then, by this handle: [`Misuse`](crate::Error::Misuse). Dropping it changes nothing
-    /// for the parent. Asks the system, so it is for what is done by the name of a file.
+    /// Refuses in a process that was forked from the one that has opened the file, where this
+    /// handle is of no use; dropping it there changes nothing for the parent. May ask the system,
+    /// so it is for what is done by the name of a file: all other methods refuse by themselves.
     ///
     /// # Errors
     /// [`Misuse`](crate::Error::Misuse), and no other.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::pending::Snapshot;
 use super::super::unix::look_for_fork;
-use super::super::{DeviceTraits, File, Hint, INHERITED, LockLevel, SyncKind};
+use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
 use super::locks::{FileLocks, NOTICEABLE, Slot};
@@ -213,7 +213,7 @@ impl WriteBehindFile {
 
     /// Lets go of what is visible, and of the real lock now or through the queue.
     fn lower(&mut self, level: LockLevel) -> Result<()> {
-        drop(self.shared.enter()?);
+        self.shared.check_process()?;
         let mut locks = self.locks.lock();
         let mut state = self.shared.enter()?;
         // Room first: a lock that is let go but whose release is not queued would stay for ever.
@@ -375,7 +375,7 @@ impl File for WriteBehindFile {
     }
 
     fn check_reserved_lock(&self) -> Result<bool> {
-        drop(self.shared.enter()?);
+        self.shared.check_process()?;
         let answer = self.locks.lock().check_reserved(&self.reader)?;
         self.shared.trace(|| format!("CHECK-LOCK {} ({})", u32::from(answer), self.name()));
         Ok(answer)
@@ -402,16 +402,16 @@ impl File for WriteBehindFile {
 
     fn check_process(&self) -> Result<()> {
         look_for_fork();
-        if self.shared.is_forked() { Err(INHERITED) } else { Ok(()) }
+        self.shared.check_process()
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
-        drop(self.shared.enter().ok()?);
+        self.shared.check_process().ok()?;
         self.reader.with(|file| file.identity()).flatten()
     }
 
     fn descriptor(&self) -> Option<i32> {
-        drop(self.shared.enter().ok()?);
+        self.shared.check_process().ok()?;
         self.reader.with(|file| file.descriptor()).flatten()
     }
 

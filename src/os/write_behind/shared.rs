@@ -63,14 +63,20 @@ impl Shared {
         !self.home.is_here()
     }
 
-    /// The state. A forked child must not wait for it: whoever held it there does not exist.
+    /// To be asked before any mutex is taken: whoever holds one may not exist in a forked child.
     ///
     /// # Errors
-    /// [`Error::Misuse`] in a forked child.
+    /// [`Misuse`](crate::Error::Misuse) in a forked child.
+    pub(super) fn check_process(&self) -> Result<()> {
+        if self.is_forked() { Err(INHERITED) } else { Ok(()) }
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// Those of [`Shared::check_process`].
     pub(super) fn enter(&self) -> Result<Guard<'_, State>> {
-        if self.is_forked() {
-            return Err(INHERITED);
-        }
+        self.check_process()?;
         Ok(self.state.lock())
     }
 
