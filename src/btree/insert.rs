@@ -376,7 +376,7 @@ impl Cursor {
                 let first = store.checked_number(overflow)?;
                 store.free_overflow(first, tail)?;
             }
-            if store.node_mut(page).overwrite(index, &cell[start..])? {
+            if store.node_mut(page).overwrite(index, cell[start..].into())? {
                 return Ok(());
             }
             store.node_mut(page).remove(index)?;

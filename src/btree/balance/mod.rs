@@ -16,6 +16,7 @@ use super::store::Store;
 
 mod append;
 mod distribute;
+mod list;
 mod root;
 mod siblings;
 

@@ -28,13 +28,14 @@ use crate::error::{Error, Result};
 use crate::format::{PageNumber, varint};
 use crate::pager::{PageMut, PageRef};
 
-use super::super::node::{Cells, Copies, Moves, NodeKind, ParkedCell, Run, SIZE_MIN, Span, append};
+use super::super::node::{
+    Cells, Copies, Moves, NewCell, Node, NodeKind, ParkedCell, SIZE_MIN, Span, append,
+    head_of_integer,
+};
 use super::super::pointer_map::Owner;
 use super::super::store::Store;
-use super::distribute::{Group, Plan, Sizes, distribute};
-
-/// Most siblings that are spread over at once.
-const SIBLINGS_MAX: usize = 3;
+use super::distribute::{Group, Plan, distribute};
+use super::list::{Bodies, CellSizes, Part, Place, SIBLINGS_MAX, add_cells, add_part};
 
 /// A sibling as it was found.
 #[derive(Debug)]
@@ -42,23 +43,9 @@ struct Sibling {
     page: PageRef,
     /// The numbers of its cells.
     cells: Range<usize>,
-    /// The divider behind it, whose number is `cells.end`, as it would stand on a sibling. Empty
-    /// if there is none in the list.
-    divider: Span,
     /// Where those of its cells stand that leave the page: numbers of [`Copies::places`].
     leaving: Range<usize>,
 }
-
-impl Sibling {
-    /// The number behind those of its cells and of the divider behind it, if that is in the list.
-    #[inline]
-    fn end(&self) -> usize {
-        self.cells.end + usize::from(self.divider.size > 0)
-    }
-}
-
-/// The cells of each sibling.
-type List<'a> = [Cells<'a>; SIBLINGS_MAX];
 
 /// A page as it is to become.
 #[derive(Debug)]
@@ -79,7 +66,9 @@ struct Target {
 pub(in crate::btree) struct Workspace {
     /// The siblings, from left to right.
     siblings: Vec<Sibling>,
-    /// What they and the dividers between them hold.
+    /// The list of their cells and of the dividers between them.
+    parts: Vec<Part>,
+    /// What they and the dividers hold.
     groups: Vec<Group>,
     /// Kind of all of them.
     kind: NodeKind,
@@ -95,8 +84,8 @@ pub(in crate::btree) struct Workspace {
     copies: Copies,
     /// See [`Moves::spare`].
     spare: Vec<ParkedCell>,
-    /// The dividers between the pages, in `divider_bytes`.
-    dividers: Vec<Span>,
+    /// The dividers between the pages, in `divider_bytes`, each with its head if that is known.
+    dividers: Vec<(Span, Option<u64>)>,
     divider_bytes: Vec<u8>,
 }
 
@@ -112,27 +101,29 @@ impl Workspace {
     }
 
     /// The new dividers, as they are to stand on the parent.
-    fn new_dividers(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
-        self.dividers.iter().map(|divider| &self.divider_bytes[divider.range()])
+    fn new_dividers(&self) -> impl Iterator<Item = NewCell<'_>> {
+        let bytes = |place: Span| &self.divider_bytes[place.range()];
+        self.dividers.iter().map(move |&(place, head)| NewCell { bytes: bytes(place), head })
     }
 
-    /// Adds a sibling that holds `used` bytes on `cells` cells.
-    fn add_sibling(&mut self, page: PageRef, cells: usize, used: usize) -> Result<()> {
+    /// Adds a sibling with its cells.
+    fn add_sibling(&mut self, page: PageRef, node: &Node<'_>) -> Result<()> {
         let start = self.groups.last().map_or(0, |group| group.end);
-        let cells = start..start + cells;
-        self.add_group(cells.end, used)?;
+        let cells = start..start + node.total_count();
+        add_cells(&mut self.parts, self.siblings.len(), node)?;
+        self.add_group(cells.end, node.used())?;
         crate::memory::reserve(&mut self.siblings, 1)?;
-        let divider = Span { start: 0, size: 0 };
-        self.siblings.push(Sibling { page, cells, divider, leaving: 0..0 });
+        self.siblings.push(Sibling { page, cells, leaving: 0..0 });
         Ok(())
     }
 
-    /// Adds the divider behind the last sibling, made of two parts.
-    fn add_divider(&mut self, parts: [&[u8]; 2]) -> Result<()> {
-        let divider = self.copies.append(parts, SIZE_MIN)?;
-        let sibling = self.siblings.last_mut().ok_or(Error::Internal("no page"))?;
-        sibling.divider = divider;
-        let end = sibling.cells.end + 1;
+    /// Adds the divider behind the last sibling: its child, if the siblings have children, and what
+    /// follows.
+    fn add_divider(&mut self, child: Option<u32>, rest: &[u8]) -> Result<()> {
+        let divider = self.copies.append(child, rest, SIZE_MIN)?;
+        let behind = self.siblings.len().saturating_sub(1);
+        add_part(&mut self.parts, behind, 1, Place::Divider(divider))?;
+        let end = self.groups.last().map_or(0, |group| group.end) + 1;
         self.add_group(end, divider.size as usize + 2)
     }
 
@@ -144,32 +135,46 @@ impl Workspace {
 
     /// Copies a run of cells that move, `numbers` of the list.
     #[inline]
-    fn lift(&mut self, list: &List<'_>, numbers: Range<usize>) -> Result<()> {
-        if numbers.is_empty() { Ok(()) } else { self.lift_run(list, numbers) }
+    fn lift(&mut self, bodies: &Bodies<'_>, numbers: Range<usize>) -> Result<()> {
+        if numbers.is_empty() { Ok(()) } else { self.lift_run(bodies, numbers) }
     }
 
-    fn lift_run(&mut self, list: &List<'_>, numbers: Range<usize>) -> Result<()> {
+    fn lift_run(&mut self, bodies: &Bodies<'_>, numbers: Range<usize>) -> Result<()> {
         let copies = &mut self.copies;
-        for (sibling, cells) in self.siblings.iter_mut().zip(list) {
-            let part = numbers.start.max(sibling.cells.start)..numbers.end.min(sibling.cells.end);
-            if !part.is_empty() {
-                if sibling.leaving.is_empty() {
-                    sibling.leaving = copies.places.len()..copies.places.len();
-                }
-                let first = sibling.cells.start;
-                cells.copy(part.start - first..part.end - first, copies)?;
-                sibling.leaving.end = copies.places.len();
+        for part in &self.parts {
+            if part.start >= numbers.end {
+                break;
             }
-            if sibling.divider.size > 0 && numbers.contains(&sibling.cells.end) {
-                copies.push(cells.node(), sibling.divider)?;
+            if part.end <= numbers.start {
+                continue;
+            }
+            let gone = Error::Internal("no sibling for a part of the list");
+            let cells = bodies.get(part.sibling).ok_or(gone)?;
+            match part.place {
+                Place::Body(first) => {
+                    let start = part.start.max(numbers.start);
+                    let (count, first) =
+                        (part.end.min(numbers.end) - start, first + (start - part.start));
+                    let sibling = self.siblings.get_mut(part.sibling).ok_or(gone)?;
+                    if sibling.leaving.is_empty() {
+                        sibling.leaving.start = copies.places.len();
+                    }
+                    cells.copy(first..first + count, copies)?;
+                    sibling.leaving.end = copies.places.len();
+                }
+                Place::Parked(nth) => {
+                    let parked = copies.append(None, cells.node().parked_bytes(nth)?, 0)?;
+                    copies.push(cells.node(), parked)?;
+                }
+                Place::Divider(divider) => copies.push(cells.node(), divider)?,
             }
         }
         Ok(())
     }
 
-    /// The cells of the siblings; where there are fewer than three, the last ones again.
+    /// What the siblings have on their pages; where there are fewer than three, the last one again.
     #[inline]
-    fn list<'a>(&self, store: &'a Store) -> Result<List<'a>> {
+    fn bodies<'a>(&self, store: &'a Store) -> Result<Bodies<'a>> {
         let last = self.siblings.last().ok_or(Error::Internal("no page"))?;
         let cells = |index| store.node(self.siblings.get(index).unwrap_or(last).page).cells();
         Ok(std::array::from_fn(cells))
@@ -187,7 +192,7 @@ impl Workspace {
 fn copy_dividers(work: &Workspace, cells: &mut Vec<Vec<u8>>) -> Result<()> {
     for divider in work.new_dividers() {
         crate::memory::reserve(cells, 1)?;
-        cells.push(crate::memory::copy_of(divider)?);
+        cells.push(crate::memory::copy_of(divider.bytes)?);
     }
     Ok(())
 }
@@ -220,12 +225,12 @@ fn rebalance_in(
 ) -> Result<()> {
     find_siblings(work, store, page, parent, index)?;
     let capacity = store.format.usable - work.kind.header_length();
-    let list = work.list(store)?;
+    let bodies = work.bodies(store)?;
     let mut plan = std::mem::take(&mut work.plan);
-    let planned = make_plan(&mut plan, work, &list, capacity);
+    let planned = make_plan(&mut plan, work, &bodies, capacity);
     work.plan = plan;
     planned?;
-    choose_moves(work, store, &list)?;
+    choose_moves(work, store, &bodies)?;
     take_pages(work, store)?;
     for index in 0..work.targets.len() {
         change_page(work, store, index)?;
@@ -237,7 +242,12 @@ fn rebalance_in(
 
 /// Computes where the pages are to end. Written out so that the search for the ends is compiled for
 /// the fields that the cells have.
-fn make_plan(plan: &mut Plan, work: &Workspace, list: &List<'_>, capacity: usize) -> Result<()> {
+fn make_plan(
+    plan: &mut Plan,
+    work: &Workspace,
+    bodies: &Bodies<'_>,
+    capacity: usize,
+) -> Result<()> {
     const OTHER: u8 = NodeKind::INTEGER_LEAF.byte();
     let make = match work.kind {
         NodeKind::TABLE_LEAF => make_plan_on::<{ NodeKind::TABLE_LEAF.byte() }>,
@@ -246,58 +256,17 @@ fn make_plan(plan: &mut Plan, work: &Workspace, list: &List<'_>, capacity: usize
         NodeKind::INDEX_INTERIOR => make_plan_on::<{ NodeKind::INDEX_INTERIOR.byte() }>,
         _ => make_plan_on::<OTHER>,
     };
-    make(plan, work, list, capacity)
+    make(plan, work, bodies, capacity)
 }
 
 fn make_plan_on<const KIND: u8>(
     plan: &mut Plan,
     work: &Workspace,
-    list: &List<'_>,
+    bodies: &Bodies<'_>,
     capacity: usize,
 ) -> Result<()> {
-    let (siblings, run) = (&*work.siblings, Run::default());
-    let mut sizes = CellSizes::<KIND> { siblings, list, run, first: 0 };
+    let mut sizes = CellSizes::<KIND>::new(&work.parts, bodies);
     distribute(plan, &work.groups, &mut sizes, capacity, work.keeps_all())
-}
-
-/// The sizes of the cells in the list, on pages of kind `KIND`.
-struct CellSizes<'a, const KIND: u8> {
-    siblings: &'a [Sibling],
-    list: &'a List<'a>,
-    /// The run that the last cell was in, since the next one is mostly beside it, and the number of
-    /// its first cell.
-    run: Run<'a>,
-    first: usize,
-}
-
-impl<const KIND: u8> CellSizes<'_, KIND> {
-    /// The long way of [`Sizes::of`]: cell `number` is in another run, alone, or unusual.
-    #[inline(never)]
-    fn find(&mut self, number: usize) -> Result<usize> {
-        for (sibling, cells) in self.siblings.iter().zip(self.list) {
-            if number < sibling.cells.end {
-                let index = number.wrapping_sub(sibling.cells.start);
-                let Some((first, run)) = cells.run_around(index) else { return cells.size(index) };
-                (self.first, self.run) = (sibling.cells.start + first, run);
-                let quick_size = run.quick_size::<KIND>(index - first);
-                return quick_size.map_or_else(|| cells.size(index), Ok);
-            }
-            if number < sibling.end() {
-                return Ok(sibling.divider.size as usize);
-            }
-        }
-        Err(Error::corrupt("no such cell on the pages"))
-    }
-}
-
-impl<const KIND: u8> Sizes for CellSizes<'_, KIND> {
-    #[inline(always)]
-    fn of(&mut self, number: usize) -> Result<usize> {
-        match self.run.quick_size::<KIND>(number.wrapping_sub(self.first)) {
-            Some(size) => Ok(size),
-            None => self.find(number),
-        }
-    }
 }
 
 /// Which siblings take part: up to three children all of them; at an end the three there; else
@@ -321,6 +290,7 @@ fn find_siblings(
     let range = choose_siblings(parent_cells + 1, index);
     (work.kind, work.first, work.right_child) = (kind, range.start, 0);
     work.siblings.clear();
+    work.parts.clear();
     work.groups.clear();
     work.copies.bytes.clear();
     for child in range.clone() {
@@ -338,7 +308,7 @@ fn find_siblings(
         if work.siblings.iter().any(|other| other.page == sibling) {
             return Err(Error::corrupt("two siblings are one page").on_page(number.get()));
         }
-        work.add_sibling(sibling, node.total_count(), node.used())?;
+        work.add_sibling(sibling, &node)?;
         if !kind.is_leaf() {
             work.right_child = node.right_child()?;
         }
@@ -358,20 +328,16 @@ fn list_divider(work: &mut Workspace, store: &Store, parent: PageRef, index: usi
     let divider = node.cell_bytes(index)?;
     let size = store.unpadded_size(divider, node.kind())?;
     let body = divider.get(4..size).ok_or(Error::corrupt("divider without a child"))?;
-    if work.kind.is_leaf() {
-        work.add_divider([body, &[]])
-    } else {
-        // The divider's own child is the sibling; among the siblings' cells it leads to what was
-        // right of the last cell there.
-        let child = work.right_child.to_be_bytes();
-        work.add_divider([&child, body])
-    }
+    // The divider's own child is the sibling; among the siblings' cells it leads to what was right
+    // of the last cell there.
+    let child = (!work.kind.is_leaf()).then_some(work.right_child);
+    work.add_divider(child, body)
 }
 
 /// Says for each page of the plan which cells stay there, and copies all others.
-fn choose_moves(work: &mut Workspace, store: &Store, list: &List<'_>) -> Result<()> {
+fn choose_moves(work: &mut Workspace, store: &Store, bodies: &Bodies<'_>) -> Result<()> {
     work.targets.clear();
-    work.copies.clear(list.iter().any(|cells| !cells.node().heads().is_empty()));
+    work.copies.clear(bodies.iter().any(|cells| !cells.node().heads().is_empty()));
     let pages = work.plan.ends.len();
     crate::memory::reserve(&mut work.targets, pages)?;
     // The number behind the cells that stay on the pages before.
@@ -383,18 +349,19 @@ fn choose_moves(work: &mut Workspace, store: &Store, list: &List<'_>) -> Result<
             start.max(sibling.cells.start)..end.min(sibling.cells.end)
         });
         // A parked cell has no place on the page that it could keep.
+        let has_parked = bodies.get(index).is_some_and(|cells| cells.node().parked_count() > 0);
         let only_parked = |(sibling, cells): (&Sibling, &Cells<'_>)| {
             let first = sibling.cells.start;
             let range = kept.start.saturating_sub(first)..kept.end.saturating_sub(first);
             cells.node().parked_among(range) == kept.len()
         };
-        if kept.is_empty() || old.zip(list.get(index)).is_some_and(only_parked) {
+        if kept.is_empty() || has_parked && old.zip(bodies.get(index)).is_some_and(only_parked) {
             kept = start..start;
         }
         // A page that is missing is allocated later.
         let page = old.or(work.siblings.first()).ok_or(Error::Internal("no page"))?.page;
         let number = store.pager.number(page);
-        work.lift(list, behind_kept..kept.start)?;
+        work.lift(bodies, behind_kept..kept.start)?;
         behind_kept = kept.end;
         let moved = work.copies.cells.len();
         let (before, behind) = (moved + start - kept.start..moved, moved..moved + end - kept.end);
@@ -402,7 +369,7 @@ fn choose_moves(work: &mut Workspace, store: &Store, list: &List<'_>) -> Result<
         work.targets.push(Target { number, page, kept, before, behind, divider });
     }
     let all = work.groups.last().map_or(0, |group| group.end);
-    work.lift(list, behind_kept..all)?;
+    work.lift(bodies, behind_kept..all)?;
     if !work.keeps_all() {
         let between = pages.saturating_sub(1);
         for target in work.targets.iter_mut().take(between) {
@@ -445,7 +412,9 @@ fn change_page(work: &mut Workspace, store: &mut Store, index: usize) -> Result<
         let page = store.pager.make_writable(target.page)?;
         let mut node = store.node_mut(page);
         node.rebuild(target.number, work.kind, &work.copies.bytes, cells)?;
-        node.give_heads(work.copies.heads(arriving));
+        let (heads, children) =
+            (work.copies.heads(arriving.clone()), work.copies.children(arriving));
+        node.give_heads(heads, children);
     } else if !arriving.is_empty()
         || !leaving.is_empty()
         || store.node(target.page).parked_count() > 0
@@ -475,6 +444,10 @@ fn change_page(work: &mut Workspace, store: &mut Store, index: usize) -> Result<
 
 /// Exchanges what is on the pages until their numbers ascend.
 fn put_in_order(targets: &mut [Target], store: &mut Store) -> Result<()> {
+    let ascends = |pair: &[Target]| matches!(pair, [a, b] if a.number.get() < b.number.get());
+    if targets.windows(2).all(ascends) {
+        return Ok(());
+    }
     for index in 0..targets.len() {
         let (_, rest) = targets.split_at_mut(index);
         let Some((place, rest)) = rest.split_first_mut() else { break };
@@ -496,22 +469,24 @@ fn build_dividers(work: &mut Workspace, store: &Store) -> Result<()> {
     work.dividers.clear();
     work.divider_bytes.clear();
     let between = work.targets.len().saturating_sub(1);
+    crate::memory::reserve(&mut work.dividers, between)?;
     for target in work.targets.iter().take(between) {
-        let child = target.number.get().to_be_bytes();
-        let mut key = [0; varint::MAX_LENGTH];
-        let body = if work.keeps_all() {
+        let child = Some(target.number.get());
+        let divider = if work.keeps_all() {
             let node = store.node(target.page);
             let last = node.cell_count().checked_sub(1).ok_or(Error::corrupt("empty page"))?;
-            let length = varint::encode(node.integer_key(last)? as u64, &mut key);
-            &key[..length]
+            let key = node.integer_key(last)?;
+            let mut bytes = [0; varint::MAX_LENGTH];
+            let length = varint::encode(key as u64, &mut bytes);
+            let place = append(&mut work.divider_bytes, child, &bytes[..length], 0)?;
+            (place, Some(head_of_integer(key)))
         } else {
             let cell = &work.copies.bytes[target.divider.range()];
             let size = store.unpadded_size(cell, work.kind)?;
             let skip = if work.kind.is_leaf() { 0 } else { 4 };
-            cell.get(skip..size).unwrap_or_default()
+            let rest = cell.get(skip..size).unwrap_or_default();
+            (append(&mut work.divider_bytes, child, rest, 0)?, None)
         };
-        let divider = append(&mut work.divider_bytes, [&child, body], 0)?;
-        crate::memory::reserve(&mut work.dividers, 1)?;
         work.dividers.push(divider);
     }
     Ok(())
@@ -533,7 +508,7 @@ fn hang_under_parent(work: &Workspace, store: &mut Store, parent: PageRef) -> Re
             store.claim_children(target.page)?;
         }
         for divider in work.new_dividers() {
-            store.claim_cell(divider, kind, parent_number)?;
+            store.claim_cell(divider.bytes, kind, parent_number)?;
         }
     }
     Ok(())

@@ -411,7 +411,8 @@ impl Store {
     fn make_wanted_heads(&mut self, page: PageRef) {
         let mut heads = self.pager.parts_info_mut(page).1.take_heads();
         self.node(page).make_heads(&mut heads);
-        self.pager.parts_info_mut(page).1.set_heads(heads);
+        let count = self.node(page).cell_count();
+        self.pager.parts_info_mut(page).1.set_heads(heads, count);
     }
 
     /// Compares the byte-string key of cell `index` with `wanted`, reading overflow pages only if

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::edit::child_of_cell;
 use super::{Node, NodeKind, Span, cell};
 use crate::error::{Error, Result};
 
@@ -20,11 +21,10 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The cells of a node as bytes, those that are parked among them.
+/// The cells of a node as bytes, but for those that are parked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cells<'a> {
     node: Node<'a>,
-    /// Those that are not.
     body: Run<'a>,
 }
 
@@ -45,7 +45,13 @@ impl Run<'_> {
     /// such cell, or it takes a closer look.
     #[inline(always)]
     fn quick_place<const KIND: u8>(&self, index: usize) -> Option<Range<usize>> {
-        let at = usize::from(u16::from_be_bytes(*self.pointers.get(index)?));
+        self.quick_place_at::<KIND>(*self.pointers.get(index)?)
+    }
+
+    /// The same for the cell to which this pointer leads.
+    #[inline(always)]
+    fn quick_place_at<const KIND: u8>(&self, pointer: [u8; 2]) -> Option<Range<usize>> {
+        let at = usize::from(u16::from_be_bytes(pointer));
         let size = cell::quick_size::<KIND>(self.page, at, self.max)?;
         (at >= self.content).then_some(at..at.wrapping_add(size))
     }
@@ -64,7 +70,13 @@ impl<'a> Cells<'a> {
         &self.node
     }
 
-    /// Where cell `index` of the body is on the page.
+    /// The cells `range`; none if there are fewer.
+    #[inline]
+    pub(crate) fn run(&self, range: Range<usize>) -> Run<'a> {
+        Run { pointers: self.body.pointers.get(range).unwrap_or_default(), ..self.body }
+    }
+
+    /// Where cell `index` is on the page.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it does not lie within the content area.
@@ -94,51 +106,7 @@ impl<'a> Cells<'a> {
         Ok(at..at + self.node.size_slowly(at, self.node.info.layout)?)
     }
 
-    /// The index in the body of cell `index` counted with the parked ones, or the parked cell.
-    #[inline(always)]
-    fn find(&self, index: usize) -> std::result::Result<usize, &'a [u8]> {
-        let mut body = index;
-        for parked in &self.node.info.parked {
-            if parked.index == index {
-                return Err(&parked.bytes);
-            }
-            body -= usize::from(parked.index < index);
-        }
-        Ok(body)
-    }
-
-    /// The longest run of cells that cell `index` is in, counted with the parked ones, and the
-    /// index, counted likewise, of its first. `None` if the cell is parked.
-    #[inline]
-    pub(crate) fn run_around(&self, index: usize) -> Option<(usize, Run<'a>)> {
-        if self.node.info.parked.is_empty() {
-            return Some((0, self.body));
-        }
-        let (mut start, mut end, mut parked_before) = (0, self.node.total_count(), 0);
-        for parked in &self.node.info.parked {
-            match parked.index {
-                at if at < index => (start, parked_before) = (at + 1, parked_before + 1),
-                at if at > index => end = end.min(at),
-                _ => return None,
-            }
-        }
-        let pointers = self.body.pointers.get(start - parked_before..end - parked_before)?;
-        Some((start, Run { pointers, ..self.body }))
-    }
-
-    /// The bytes that cell `index`, counted with the parked ones, takes on the page.
-    ///
-    /// # Errors
-    /// As [`Cells::place`].
-    #[inline]
-    pub(crate) fn size(&self, index: usize) -> Result<usize> {
-        match self.find(index) {
-            Ok(body) => self.place(body).map(|place| place.len()),
-            Err(parked) => Ok(parked.len()),
-        }
-    }
-
-    /// Copies the cells `range`, counted with the parked ones.
+    /// Copies the cells `range`.
     ///
     /// # Errors
     /// As [`Cells::place`]; [`Error::NoMemory`].
@@ -158,50 +126,23 @@ impl<'a> Cells<'a> {
     /// The same on a page of kind `KIND`.
     #[inline]
     fn copy_on<const KIND: u8>(&self, range: Range<usize>, copies: &mut Copies) -> Result<()> {
-        crate::memory::reserve(&mut copies.cells, range.len())?;
-        crate::memory::reserve(&mut copies.places, range.len())?;
-        let mut index = range.start;
-        while index < range.end {
-            let Some((first, run)) = self.run_around(index) else {
-                let parked = copies.append([self.bytes(index)?, &[]], 0)?;
-                copies.push(&self.node, parked)?;
-                index += 1;
-                continue;
+        let pointers = self.body.pointers.get(range.clone()).ok_or(MISSING)?;
+        crate::memory::reserve(&mut copies.cells, pointers.len())?;
+        crate::memory::reserve(&mut copies.places, pointers.len())?;
+        let copied = copies.cells.len();
+        for (nth, pointer) in pointers.iter().enumerate() {
+            let place = match self.body.quick_place_at::<KIND>(*pointer) {
+                Some(place) => place,
+                None => self.place_slowly(range.start + nth)?,
             };
-            let end = range.end.min(first + run.pointers.len());
-            if end <= index {
-                return Err(MISSING);
-            }
-            let copied = copies.cells.len();
-            for index in index..end {
-                let place = match run.quick_place::<KIND>(index - first) {
-                    Some(place) => place,
-                    None => self.place_slowly(self.find(index).map_err(|_| MISSING)?)?,
-                };
-                let (start, size) = (copies.bytes.len() as u32, place.len() as u32);
-                copies.places.push(Span { start: place.start as u32, size });
-                copies.cells.push(Span { start, size });
-                let cell = run.page.get(place).ok_or(BEYOND)?;
-                crate::memory::reserve(&mut copies.bytes, cell.len())?;
-                copies.bytes.extend_from_slice(cell);
-            }
-            let body = self.find(index).map_err(|_| MISSING)?;
-            copies.add_heads(&self.node, body..body + (end - index), copied)?;
-            index = end;
+            let (start, size) = (copies.bytes.len() as u32, place.len() as u32);
+            copies.places.push(Span { start: place.start as u32, size });
+            copies.cells.push(Span { start, size });
+            let cell = self.body.page.get(place).ok_or(BEYOND)?;
+            crate::memory::reserve(&mut copies.bytes, cell.len())?;
+            copies.bytes.extend_from_slice(cell);
         }
-        Ok(())
-    }
-
-    /// Cell `index`, counted with the parked ones: as many bytes as it takes on the page.
-    ///
-    /// # Errors
-    /// As [`Cells::place`].
-    #[inline(always)]
-    pub(crate) fn bytes(&self, index: usize) -> Result<&'a [u8]> {
-        match self.find(index) {
-            Ok(body) => self.body.page.get(self.place(body)?).ok_or(BEYOND),
-            Err(parked) => Ok(parked),
-        }
+        copies.add_heads(&self.node, range, copied)
     }
 }
 
@@ -229,12 +170,19 @@ impl Copies {
         self.wants_heads = wanted;
     }
 
-    /// Appends two parts of a cell to the bytes, padded with zeros to `size_min`.
+    /// Appends a cell to the bytes: its child, if it has one, and what follows, padded with zeros
+    /// to `size_min`.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub(crate) fn append(&mut self, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
-        super::append(&mut self.bytes, parts, size_min)
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        child: Option<u32>,
+        rest: &[u8],
+        size_min: usize,
+    ) -> Result<Span> {
+        super::append(&mut self.bytes, child, rest, size_min)
     }
 
     /// Adds a cell that is in the bytes already, as it stands on `node` or another of its kind.
@@ -258,25 +206,33 @@ impl Copies {
         let new = self.cells.get(first..).unwrap_or_default();
         crate::memory::reserve(&mut self.heads, new.len())?;
         match node.heads().get(body) {
+            Some(&[head]) if new.len() == 1 => self.heads.push(head),
             Some(heads) if heads.len() == new.len() => self.heads.extend_from_slice(heads),
-            _ => {
-                for cell in new {
-                    let cell = self.bytes.get(cell.range()).unwrap_or_default();
-                    let Some(head) = node.head_of_cell(cell) else {
-                        self.clear_heads();
-                        break;
-                    };
-                    self.heads.push(head);
-                }
-            }
+            _ => self.make_heads(node, first),
         }
         Ok(())
+    }
+
+    /// Makes the heads of the cells from number `first` on.
+    #[inline(never)]
+    fn make_heads(&mut self, node: &Node<'_>, first: usize) {
+        for cell in self.cells.get(first..).unwrap_or_default() {
+            let cell = self.bytes.get(cell.range()).unwrap_or_default();
+            let Some(head) = node.head_of_cell(cell) else { return self.clear_heads() };
+            self.heads.push(head);
+        }
     }
 
     /// There are no heads: one is broken.
     fn clear_heads(&mut self) {
         self.heads.clear();
         self.wants_heads = false;
+    }
+
+    /// The children of the cells `range`; of no meaning for those of a leaf.
+    pub(crate) fn children(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
+        let cells = self.cells.get(range).unwrap_or_default();
+        cells.iter().map(|cell| child_of_cell(self.bytes.get(cell.range()).unwrap_or_default()))
     }
 
     /// The heads of the cells `range`, if they are kept.

@@ -26,6 +26,21 @@ pub(crate) struct Moves<'m> {
     pub(crate) spare: &'m mut Vec<ParkedCell>,
 }
 
+/// A cell that is to stand on a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewCell<'c> {
+    /// Its bytes, complete with its child pointer.
+    pub(crate) bytes: &'c [u8],
+    /// Its head, if somebody knows it already.
+    pub(crate) head: Option<u64>,
+}
+
+impl<'c> From<&'c [u8]> for NewCell<'c> {
+    fn from(bytes: &'c [u8]) -> NewCell<'c> {
+        NewCell { bytes, head: None }
+    }
+}
+
 impl<'m> Moves<'m> {
     fn leaving(&self) -> &'m [Span] {
         self.copies.places.get(self.leaving.clone()).unwrap_or_default()
@@ -241,20 +256,35 @@ impl NodeMut<'_> {
         }
         let pointers = self.info.pointer_position(0);
         let stay = before.len()..before.len() + kept.len();
-        let (from, to) = (2 * kept.start..2 * kept.end, 2 * stay.start);
-        slice_mut(self.bytes, pointers, pointers_end - pointers)?.copy_within(from, to);
+        if kept.start != stay.start {
+            let (from, to) = (2 * kept.start..2 * kept.end, 2 * stay.start);
+            slice_mut(self.bytes, pointers, pointers_end - pointers)?.copy_within(from, to);
+        }
         self.info.cells = count.max(old) as u16;
-        if !self.settle(moves, stay.clone(), pointers_end)? {
+        if !self.settle(moves, before, behind, stay.clone(), pointers_end)? {
             return self.lay_out_anew(stay, moves);
         }
         if self.info.has_heads() {
-            let (from, to) = (moves.arriving.start, moves.arriving.end);
-            let middle = from + before.len();
-            let (before, behind) =
-                (moves.copies.heads(from..middle), moves.copies.heads(middle..to));
-            self.info.exchange_heads(kept, before, behind);
+            self.exchange_heads(old, kept, moves);
         }
         self.set_count(count)
+    }
+
+    /// Brings the heads up to date after an exchange on a node that had `old` cells (H1).
+    fn exchange_heads(&mut self, old: usize, kept: Range<usize>, moves: &Moves<'_>) {
+        let (from, to) = (moves.arriving.start, moves.arriving.end);
+        let middle = from + moves.before;
+        let heads = |range| moves.copies.heads(range);
+        match (heads(from..middle), heads(middle..to)) {
+            (Some(before), Some(behind)) if self.info.kind.is_leaf() => {
+                self.info.exchange_heads(kept, before, behind);
+            }
+            (Some(before), Some(behind)) => {
+                let children = moves.copies.children(moves.arriving.clone());
+                self.info.exchange_heads_and_children(old, kept, before, behind, children);
+            }
+            _ => self.info.drop_heads(),
+        }
     }
 
     /// The same for a page of which cells may be parked: `kept` counts them, and those among it get
@@ -287,17 +317,20 @@ impl NodeMut<'_> {
         Ok(())
     }
 
-    /// Finds places for the cells that come and writes them and their pointers there, around the
-    /// pointers `stay`; the places of those that leave are free afterwards, or taken. `false` if
-    /// there is no room for all without moving others, and below the cell pointers, which end at
-    /// `pointers_end`; the cells that stay are as they were then, but nothing else need be.
+    /// Finds places for the cells that come, `before` and `behind` the pointers `stay`, and writes
+    /// them and their pointers there; the places of those that leave are free afterwards, or taken.
+    /// `false` if there is no room for all without moving others, and below the cell pointers,
+    /// which end at `pointers_end`; the cells that stay are as they were then, but nothing else
+    /// need be.
     fn settle(
         &mut self,
         moves: &Moves<'_>,
+        before: &[Span],
+        behind: &[Span],
         stay: Range<usize>,
         pointers_end: usize,
     ) -> Result<bool> {
-        let (leaving, (before, behind)) = (moves.leaving(), moves.arriving());
+        let leaving = moves.leaving();
         let source = &*moves.copies.bytes;
         let places = (0..stay.start).chain(stay.end..);
         let mut arriving = before.iter().chain(behind).zip(places);
@@ -387,20 +420,20 @@ impl NodeMut<'_> {
     pub(crate) fn replace<'c>(
         &mut self,
         old: Range<usize>,
-        new: impl Iterator<Item = &'c [u8]>,
+        new: impl Iterator<Item = NewCell<'c>>,
     ) -> Result<()> {
         let mut index = old.start;
         let mut new = new.peekable();
         while index < old.end
             && let Some(cell) = new.peek()
-            && self.overwrite(index, cell)?
+            && self.overwrite(index, *cell)?
         {
             new.next();
             index += 1;
         }
         self.remove_all(index..old.end)?;
         for cell in new {
-            self.insert(index, cell)?;
+            self.insert(index, cell.bytes)?;
             index += 1;
         }
         Ok(())
@@ -416,15 +449,16 @@ impl NodeMut<'_> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the old cell does not lie within the content area.
-    pub(crate) fn overwrite(&mut self, index: usize, cell: &[u8]) -> Result<bool> {
+    pub(crate) fn overwrite(&mut self, index: usize, cell: NewCell<'_>) -> Result<bool> {
+        let NewCell { bytes, head } = cell;
         let place = self.node().cells().place(index)?;
-        if place.len() != cell.len().max(SIZE_MIN) {
+        if place.len() != bytes.len().max(SIZE_MIN) {
             return Ok(false);
         }
-        write_cell(self.bytes, place.start, cell)?;
+        write_cell(self.bytes, place.start, bytes)?;
         if self.info.has_heads() {
-            let head = self.node().head_of_cell(cell);
-            self.info.replace_head(index, head, child_of_cell(cell));
+            let head = head.or_else(|| self.node().head_of_cell(bytes));
+            self.info.replace_head(index, head, child_of_cell(bytes));
         }
         Ok(true)
     }
@@ -600,6 +634,6 @@ fn write_cell(bytes: &mut [u8], at: usize, cell: &[u8]) -> Result<()> {
 
 /// What a cell of an interior node has for its child; of no meaning for that of a leaf.
 #[inline]
-fn child_of_cell(cell: &[u8]) -> u32 {
+pub(super) fn child_of_cell(cell: &[u8]) -> u32 {
     u32_at(cell, 0).unwrap_or_default()
 }

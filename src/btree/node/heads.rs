@@ -97,11 +97,11 @@ impl NodeInfo {
         self.searches = 0;
     }
 
-    /// Takes over the heads that were made for this node (H1). If one could not be made there will
-    /// be none, so that a search meets damage only where it looks.
-    pub(crate) fn set_heads(&mut self, heads: Vec<u64>) {
+    /// Takes over the heads that were made for this node of so many cells (H1). If one could not be
+    /// made there will be none, so that a search meets damage only where it looks.
+    pub(crate) fn set_heads(&mut self, heads: Vec<u64>, cells: usize) {
         self.heads = heads;
-        if self.heads.len() != self.numbers_per_cell() * usize::from(self.cells) {
+        if self.heads.len() != self.numbers_per_cell() * cells {
             self.heads.clear();
             self.searches = NEVER;
         }
@@ -172,31 +172,55 @@ impl NodeInfo {
         }
     }
 
-    /// The heads after an exchange of cells (H1): those of the cells `kept`, with others ahead of
-    /// them and behind them. There are none if those are not known, or without memory, or on an
-    /// interior node, where exchanges are few.
-    pub(super) fn exchange_heads(
-        &mut self,
-        kept: Range<usize>,
-        before: Option<&[u64]>,
-        behind: Option<&[u64]>,
-    ) {
-        let (Some(before), Some(behind), true) = (before, behind, self.kind.is_leaf()) else {
-            return self.drop_heads();
-        };
+    /// The heads of a leaf after an exchange of cells (H1): those of the cells `kept`, with others
+    /// ahead of them and behind them. Without memory there are none.
+    pub(super) fn exchange_heads(&mut self, kept: Range<usize>, before: &[u64], behind: &[u64]) {
         let heads = &mut self.heads;
         let (start, end) = (before.len(), before.len() + kept.len());
-        if kept.end > heads.len() || heads.try_reserve(start + behind.len()).is_err() {
+        let more = (end + behind.len()).saturating_sub(heads.len());
+        if kept.end > heads.len() || heads.try_reserve(more).is_err() {
             return self.drop_heads();
         }
-        heads.truncate(kept.end);
-        heads.resize(end.max(kept.end), 0);
-        heads.copy_within(kept, start);
+        if kept.start != start {
+            heads.resize(heads.len().max(end), 0);
+            heads.copy_within(kept, start);
+        }
         heads.truncate(end);
         if let Some(first) = heads.get_mut(..start) {
             first.copy_from_slice(before);
         }
         heads.extend_from_slice(behind);
+    }
+
+    /// The same on an interior node, which had `old` cells; `children` are those of the cells
+    /// that come.
+    pub(super) fn exchange_heads_and_children(
+        &mut self,
+        old: usize,
+        kept: Range<usize>,
+        before: &[u64],
+        behind: &[u64],
+        children: impl Iterator<Item = u32>,
+    ) {
+        let count = before.len() + kept.len() + behind.len();
+        let kept_children = old + kept.start..old + kept.end;
+        let mut heads = Vec::new();
+        if let (Some(kept), Some(kept_children)) =
+            (self.heads.get(kept), self.heads.get(kept_children))
+            && heads.try_reserve(2 * count).is_ok()
+        {
+            heads.extend_from_slice(before);
+            heads.extend_from_slice(kept);
+            heads.extend_from_slice(behind);
+            let mut children = children.map(u64::from);
+            heads.extend(children.by_ref().take(before.len()));
+            heads.extend_from_slice(kept_children);
+            heads.extend(children);
+        }
+        if heads.iter().skip(count).any(|&child| child == 0) {
+            heads.clear();
+        }
+        self.set_heads(heads, count);
     }
 
     /// Whether there are heads.
@@ -207,13 +231,19 @@ impl NodeInfo {
 }
 
 impl NodeMut<'_> {
-    /// Takes over the heads of all cells of a leaf, if they are known already (H1).
-    pub(crate) fn give_heads(&mut self, heads: Option<&[u64]>) {
+    /// Takes over the heads of all cells, if they are known already (H1); `children` are those of
+    /// an interior node.
+    pub(crate) fn give_heads(
+        &mut self,
+        heads: Option<&[u64]>,
+        children: impl Iterator<Item = u32>,
+    ) {
         let count = usize::from(self.info.cells);
-        if self.info.kind.is_leaf()
-            && let Some(heads) = heads.filter(|heads| heads.len() == count)
-            && self.info.heads.try_reserve(count).is_ok()
-        {
+        let Some(heads) = heads.filter(|heads| heads.len() == count) else { return };
+        if !self.info.kind.is_leaf() {
+            return self.info.exchange_heads_and_children(0, 0..0, heads, &[], children);
+        }
+        if self.info.heads.try_reserve(2 * count).is_ok() {
             self.info.drop_heads();
             self.info.heads.extend_from_slice(heads);
         }

@@ -49,7 +49,7 @@ mod tests;
 
 pub(crate) use cell::{Cell, Front, QuickEntry, SIZE_MIN};
 pub(crate) use cells::{Cells, Copies, Run};
-pub(crate) use edit::Moves;
+pub(crate) use edit::{Moves, NewCell};
 pub(crate) use header::NodeKind;
 pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
@@ -217,18 +217,28 @@ impl Span {
     }
 }
 
-/// Appends two parts of a cell to `bytes`, padded with zeros to `size_min`.
+/// Appends a cell to `bytes`: its child, if it has one, and what follows, padded with zeros to
+/// `size_min`.
 ///
 /// # Errors
 /// [`Error::NoMemory`].
-pub(crate) fn append(bytes: &mut Vec<u8>, parts: [&[u8]; 2], size_min: usize) -> Result<Span> {
+#[inline(always)]
+pub(crate) fn append(
+    bytes: &mut Vec<u8>,
+    child: Option<u32>,
+    rest: &[u8],
+    size_min: usize,
+) -> Result<Span> {
     let start = bytes.len();
-    let size = (parts[0].len() + parts[1].len()).max(size_min);
-    crate::memory::reserve(bytes, size)?;
-    bytes.extend_from_slice(parts[0]);
-    bytes.extend_from_slice(parts[1]);
-    bytes.resize(start + size, 0);
-    Ok(Span { start: start as u32, size: size as u32 })
+    crate::memory::reserve(bytes, 4 + rest.len() + size_min)?;
+    if let Some(child) = child {
+        bytes.extend_from_slice(&child.to_be_bytes());
+    }
+    bytes.extend_from_slice(rest);
+    if bytes.len() < start + size_min {
+        bytes.resize(start + size_min, 0);
+    }
+    Ok(Span { start: start as u32, size: (bytes.len() - start) as u32 })
 }
 
 /// Where the node's header begins on page `number`.
@@ -289,6 +299,22 @@ impl<'a> Node<'a> {
     #[inline]
     pub(crate) fn parked_count(&self) -> usize {
         self.info.parked.len()
+    }
+
+    /// The parked cells.
+    #[inline]
+    pub(crate) fn parked(&self) -> &'a [ParkedCell] {
+        &self.info.parked
+    }
+
+    /// The bytes of a parked cell, `nth` among them.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there are fewer.
+    #[inline]
+    pub(crate) fn parked_bytes(&self, nth: usize) -> Result<&'a [u8]> {
+        let parked = self.info.parked.get(nth).ok_or(Error::Internal("no such parked cell"))?;
+        Ok(&parked.bytes)
     }
 
     /// Number of parked cells among the cells `range`, in which they count.
@@ -485,7 +511,15 @@ impl<'a> Node<'a> {
     /// # Errors
     /// [`Error::Corrupt`] if it does not lie within the content area.
     pub(crate) fn cell_bytes(&self, index: usize) -> Result<&'a [u8]> {
-        self.cells().bytes(index)
+        let mut body = index;
+        for parked in &self.info.parked {
+            if parked.index == index {
+                return Ok(&parked.bytes);
+            }
+            body -= usize::from(parked.index < index);
+        }
+        let place = self.cells().place(body)?;
+        self.bytes.get(place).ok_or(Error::corrupt("cell reaches beyond the page"))
     }
 
     /// The bytes that all cells take, parked ones and pointers included.

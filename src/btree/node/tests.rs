@@ -131,10 +131,17 @@ impl Sheet {
         assert_eq!(known.count(), if node.is_leaf() { 0 } else { heads.len() });
     }
 
+    /// The key of a cell among copies.
+    fn key_of(&self, copies: &Copies, cell: Span) -> i64 {
+        let cell = &copies.bytes[cell.range()];
+        Node::decode_cell(cell, self.node().kind(), &self.format).unwrap().key
+    }
+
     fn make_heads(&mut self) {
         let mut heads = self.info.take_heads();
         self.node().make_heads(&mut heads);
-        self.info.set_heads(heads);
+        let count = self.node().cell_count();
+        self.info.set_heads(heads, count);
     }
 }
 
@@ -168,17 +175,39 @@ fn table_leaf(key: i64, data: usize, format: &PageFormat) -> Vec<u8> {
     cell
 }
 
+/// The cell of an interior page with integer keys.
+fn table_interior(key: i64) -> Vec<u8> {
+    let mut cell = (key as u32 % 1000 + 1).to_be_bytes().to_vec();
+    varint::push(key as u64, &mut cell);
+    cell
+}
+
+#[test]
+fn many_cells_of_a_leaf_come_and_go_at_once() {
+    many_cells_come_and_go_at_once(0x0d);
+}
+
+#[test]
+fn many_cells_of_an_interior_page_come_and_go_at_once() {
+    many_cells_come_and_go_at_once(0x05);
+}
+
 /// Cells of all sizes are exchanged for others at both ends, of a page that has no room to spare
 /// and many small pieces of it.
-#[test]
-fn many_cells_come_and_go_at_once() {
+fn many_cells_come_and_go_at_once(kind: u8) {
     let mut random = Random(7);
-    let mut sheet = Sheet::new(1024, 0, page(2), 0x0d);
+    let mut sheet = Sheet::new(1024, 0, page(2), kind);
     let mut keys: Vec<i64> = vec![1];
-    let first = table_leaf(1, 20, &sheet.format);
+    let is_leaf = sheet.node().is_leaf();
+    let cell_of = |key: i64, data: usize, format: &PageFormat| match is_leaf {
+        true => table_leaf(key, data, format),
+        false => table_interior(key << (7 * (data % 7))),
+    };
+    let first = cell_of(1, 0, &sheet.format);
+    let mut with_heads = 0;
     sheet.edit().insert(0, &first).unwrap();
     for round in 0..3000 {
-        if round % 50 == 0 {
+        if round % 5 == 0 {
             sheet.make_heads();
         }
         let start = random.below(keys.len());
@@ -195,17 +224,19 @@ fn many_cells_come_and_go_at_once() {
         for _ in 0..random.below(150) {
             let key = random.below(100_000) as i64;
             // Often one of the sizes that leave.
-            let cell = table_leaf(key, random.below(6) * random.below(6), &sheet.format);
+            let cell = cell_of(key, random.below(6) * random.below(6), &sheet.format);
             let Some(left) = room.checked_sub(cell.len() + 2) else { break };
             room = left;
-            let cell = copies.append([&cell, &[]], 0).unwrap();
+            let cell = copies.append(None, &cell, 0).unwrap();
             copies.push(&sheet.node(), cell).unwrap();
-            new.push(key);
+            new.push(sheet.key_of(&copies, cell));
         }
+        let has_heads = !sheet.node().heads().is_empty();
         let (arriving, before) = (first..copies.cells.len(), random.below(new.len() + 1));
         let (copies, spare) = (&copies, &mut Vec::new());
         let moves = Moves { copies, leaving, arriving, before, spare };
         sheet.edit().exchange(start..end, &moves).unwrap();
+        with_heads += usize::from(has_heads && !sheet.node().heads().is_empty());
         let (before, behind) = new.split_at(before);
         keys = [before, &keys[start..end], behind].concat();
         assert_eq!(sheet.space().0, room);
@@ -213,13 +244,14 @@ fn many_cells_come_and_go_at_once() {
         let found = (0..keys.len()).map(|index| sheet.node().integer_key(index).unwrap());
         assert!(found.eq(keys.iter().copied()));
         assert_eq!(sheet.node().cell_count(), keys.len());
-        let sizes = (0..keys.len()).map(|index| sheet.node().cells().size(index).unwrap() + 2);
+        let sizes = (0..keys.len()).map(|index| sheet.node().cell_bytes(index).unwrap().len() + 2);
         assert_eq!(sheet.node().used(), sizes.sum::<usize>());
     }
+    assert!(with_heads > 200, "heads outlive an exchange: {with_heads}");
     // What does not fit is damage, and so is what is not there.
     let mut copies = Copies::default();
     for _ in 0..2 {
-        let cell = copies.append([&table_leaf(1, 600, &sheet.format), &[]], 0).unwrap();
+        let cell = copies.append(None, &[1; 600], 0).unwrap();
         copies.push(&sheet.node(), cell).unwrap();
     }
     let (copies, spare) = (&copies, &mut Vec::new());
@@ -507,7 +539,7 @@ fn children_stand_behind_the_heads_of_an_interior_node() {
             2 if index < count => sheet.edit().remove(index).unwrap(),
             3 if index < count => {
                 let cell = divider(&mut random);
-                assert!(sheet.edit().overwrite(index, &cell).unwrap());
+                assert!(sheet.edit().overwrite(index, cell[..].into()).unwrap());
             }
             _ => {
                 let child = 1 + random.below(1 << 20) as u32;
@@ -521,7 +553,7 @@ fn children_stand_behind_the_heads_of_an_interior_node() {
     assert!(kept > 19_000);
     // A cell without a child is no cell: where one is put, nothing stands beside the page.
     sheet.make_heads();
-    sheet.edit().overwrite(0, &[0, 0, 0, 0, 0x81, 1]).unwrap();
+    sheet.edit().overwrite(0, [0, 0, 0, 0, 0x81, 1][..].into()).unwrap();
     assert!(!sheet.info.has_heads() && sheet.node().child(0).is_err());
     sheet.make_heads();
     assert!(!sheet.info.has_heads() && sheet.node().child(0).is_err());
