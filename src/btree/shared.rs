@@ -116,7 +116,8 @@ impl CacheRegistry {
     pub fn client(&self) -> Client {
         let registry = Arc::clone(&self.shared);
         let id = ClientId(registry.next_number());
-        Client { shared: Arc::new(ClientState { id, registry, held: Mutex::default() }) }
+        let (home, held) = (Home::new(), Mutex::default());
+        Client { shared: Arc::new(ClientState { home, id, registry, held }) }
     }
 }
 
@@ -128,10 +129,20 @@ pub struct Client {
 
 #[derive(Debug)]
 struct ClientState {
+    home: Home,
     id: ClientId,
     registry: Arc<Registry>,
     /// The caches whose turn its connections hold, or held and have not told.
     held: Mutex<Vec<Arc<SharedCache>>>,
+}
+
+impl ClientState {
+    /// The caches whose turn its connections hold; `None` in a forked child, where those are its
+    /// parent's, and what it opens is shared with nobody.
+    fn held(&self) -> Option<MutexGuard<'_, Vec<Arc<SharedCache>>>> {
+        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.home.is_here().then(held)
+    }
 }
 
 impl Drop for ClientState {
@@ -233,10 +244,10 @@ impl Client {
         if cache.turn.try_take() {
             return;
         }
-        let mut later: Vec<Arc<SharedCache>> = {
-            let held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.iter().filter(|other| other.number > cache.number).cloned().collect()
-        };
+        let mut later: Vec<Arc<SharedCache>> = Vec::new();
+        if let Some(held) = self.shared.held() {
+            later.extend(held.iter().filter(|other| other.number > cache.number).cloned());
+        }
         later.sort_by_key(|cache| cache.number);
         // Neither what another thread holds, nor a cache that is entered, can be given to others.
         later.retain(|cache| cache.turn.is_mine() && !cache.is_entered());
@@ -286,7 +297,7 @@ impl SharedCache {
     /// Adds a session for a client.
     fn attach(&self, client: ClientId, options: &Options) -> Result<SessionId> {
         self.turn.take();
-        let _turn = OwnTurn(&self.turn);
+        let _turn = OwnTurn(self);
         let mut btree = self.state()?;
         let Some(sharing) = &mut btree.sharing else {
             return Err(Error::Internal("a shared page cache that is not"));
@@ -311,13 +322,16 @@ impl SharedCache {
     }
 }
 
-/// Gives a turn back at the end of a block.
+/// Gives the turn at a cache back at the end of a block. That of a parent process stays its own:
+/// who waits for it may not be here.
 #[derive(Debug)]
-struct OwnTurn<'a>(&'a Turn);
+struct OwnTurn<'a>(&'a SharedCache);
 
 impl Drop for OwnTurn<'_> {
     fn drop(&mut self) {
-        self.0.give();
+        if self.0.home.is_here() {
+            self.0.turn.give();
+        }
     }
 }
 
@@ -355,7 +369,7 @@ impl SharedConnection {
             return Err(INHERITED);
         }
         self.client.take_turn(&self.cache);
-        let turn = OwnTurn(&self.cache.turn);
+        let turn = OwnTurn(&self.cache);
         let mut btree = self.cache.state()?;
         btree.put_in_place(self.session)?;
         Ok(Entered { connection: self, btree, _turn: turn, due: Due::default() })
@@ -364,14 +378,17 @@ impl SharedConnection {
     /// Keeps other threads out of the page cache until [`SharedConnection::let_go`] was called as
     /// often, by this thread. A client that holds several never waits for one while it keeps a
     /// later one in the order of their opening from others: that one is given back for the time.
-    /// Nothing happens in a process that was forked from the one that opened the cache.
+    ///
+    /// # Errors
+    /// [`Misuse`](Error::Misuse) if this process was forked from the one that opened the cache.
     #[doc(alias = "sqlite3BtreeEnter")]
-    pub fn hold(&self) {
+    pub fn hold(&self) -> Result<()> {
         if self.is_inherited() {
-            return;
+            return Err(INHERITED);
         }
         self.client.take_turn(&self.cache);
         self.note_held();
+        Ok(())
     }
 
     /// As [`SharedConnection::hold`], if no other thread is in the way any more before `limit` is
@@ -392,8 +409,10 @@ impl SharedConnection {
     fn note_held(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held += 1;
-        if *held == 1 {
-            self.held_caches().push(Arc::clone(&self.cache));
+        if *held == 1
+            && let Some(mut caches) = self.client.shared.held()
+        {
+            caches.push(Arc::clone(&self.cache));
         }
     }
 
@@ -411,17 +430,13 @@ impl SharedConnection {
             return Err(Error::Misuse("this thread does not hold the connection"));
         }
         *held -= 1;
-        if *held == 0 {
-            let mut caches = self.held_caches();
-            if let Some(at) = caches.iter().position(|cache| Arc::ptr_eq(cache, &self.cache)) {
-                caches.remove(at);
-            }
+        if *held == 0
+            && let Some(mut caches) = self.client.shared.held()
+            && let Some(at) = caches.iter().position(|cache| Arc::ptr_eq(cache, &self.cache))
+        {
+            caches.remove(at);
         }
         Ok(())
-    }
-
-    fn held_caches(&self) -> MutexGuard<'_, Vec<Arc<SharedCache>>> {
-        self.client.shared.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of the page cache, the same for all its connections: its place in the order in
@@ -484,8 +499,11 @@ impl DerefMut for Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
-    /// Parks the session, and tells who waits for it.
+    /// Parks the session, and tells who waits for it; in a forked child neither.
     fn drop(&mut self) {
+        if self.connection.is_inherited() {
+            return;
+        }
         self.leave(&self.connection.client);
         let orphans = &self.connection.cache.orphans;
         let orphans = std::mem::take(&mut *orphans.lock().unwrap_or_else(PoisonError::into_inner));
@@ -699,8 +717,8 @@ mod tests {
     fn a_held_cache_keeps_other_threads_out() {
         let (a, b) = two();
         assert!(a.let_go().is_err());
-        a.hold();
-        a.hold();
+        a.hold().unwrap();
+        a.hold().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let other = scope.spawn(|| {
@@ -721,7 +739,7 @@ mod tests {
     #[test]
     fn waiting_for_a_cache_can_have_a_limit() {
         let (a, b) = two();
-        a.hold();
+        a.hold().unwrap();
         let held = |limit| {
             let held = || b.hold_within(limit) && b.let_go().is_ok();
             std::thread::scope(|scope| scope.spawn(held).join().unwrap())
@@ -763,7 +781,7 @@ mod tests {
                     let open = |name| client.open(disk.clone(), name, &Options::default()).unwrap();
                     let both = names.map(open);
                     for _ in 0..20_000 {
-                        both.iter().for_each(SharedConnection::hold);
+                        both.iter().for_each(|shared| shared.hold().unwrap());
                         both.iter().for_each(|one| one.let_go().unwrap());
                     }
                 })

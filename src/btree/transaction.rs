@@ -400,7 +400,8 @@ impl Btree {
     ///
     /// # Errors
     /// [`Io`](Error::Io): the journal stays for the next one who opens the database;
-    /// [`Abort`](Error::Abort): there was no journal. The transaction is over in every case.
+    /// [`Abort`](Error::Abort): there was no journal. The transaction is over in every case but
+    /// one: [`Misuse`](Error::Misuse) in a process that was forked since, whose parent's it is.
     #[doc(alias = "sqlite3BtreeRollback")]
     pub fn rollback(&mut self) -> Result<()> {
         if self.session.transaction != Transaction::Write {

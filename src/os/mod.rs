@@ -30,10 +30,10 @@ mod unix;
 pub mod write_behind;
 
 pub use memory::MemoryVfs;
-pub(crate) use unix::Home;
 pub use unix::UnixVfs;
 #[cfg(test)]
 pub(crate) use unix::in_child;
+pub(crate) use unix::{Home, PerProcess};
 pub use write_behind::{WriteBehind, WriteBehindVfs};
 
 /// A forked child has its parent's files, but none of the locks on them: using one would undo, or
@@ -203,8 +203,9 @@ pub trait File: Send + fmt::Debug {
     }
 
     /// Refuses in a process that was forked from the one that has opened the file, where this
-    /// handle is of no use; dropping it there changes nothing for the parent. May ask the system,
-    /// so it is for what is done by the name of a file: all other methods refuse by themselves.
+    /// handle is of no use; dropping it there changes nothing for the parent. For what is done by
+    /// the name of a file: all other methods refuse by themselves. What passes calls on to another
+    /// file must pass on this one, too.
     ///
     /// # Errors
     /// [`Misuse`](crate::Error::Misuse), and no other.

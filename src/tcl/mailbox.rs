@@ -52,10 +52,14 @@ impl Mailbox {
         std::mem::take(&mut letters)
     }
 
-    /// Nothing is taken in from here on.
+    /// Nothing is taken in from here on, nor given out. Waits for nobody: the process may be a
+    /// forked child that ends, and who was posting as it was forked is not there.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.letters().clear();
+        self.has_letters.store(false, Ordering::Relaxed);
+        if let Ok(mut letters) = self.letters.try_lock() {
+            letters.clear();
+        }
     }
 
     /// Nothing panics while it holds this.

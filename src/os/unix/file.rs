@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use super::super::{File, INHERITED, LockLevel, SyncKind};
 use super::lock::LockedFile;
-use super::look_for_fork;
 use super::mapped::MappedReads;
 use super::sys::{self, Errno};
 use crate::error::{Error, IoCall, Result};
@@ -177,7 +176,6 @@ impl File for UnixFile {
     }
 
     fn check_process(&self) -> Result<()> {
-        look_for_fork();
         self.own().map(|_| ())
     }
 

@@ -20,10 +20,11 @@ use lock::LockedFile;
 use mapped::MappedReads;
 use sys::{Descriptor, Errno};
 
-pub(crate) use sys::Home;
+pub(crate) use sys::{Home, PerProcess};
 #[cfg(test)]
-pub(crate) use sys::in_child;
-pub(super) use sys::look_for_fork;
+pub(crate) use sys::{in_child, in_unannounced_child};
+#[cfg(test)]
+pub(crate) use tests::is_run_alone;
 
 /// What a rollback journal's name has behind the database's.
 const JOURNAL_SUFFIX: &[u8] = b"-journal";
@@ -76,7 +77,6 @@ impl UnixVfs {
 
 impl Vfs for UnixVfs {
     fn open(&self, path: Option<&Path>, request: OpenRequest) -> Result<Opened> {
-        look_for_fork();
         match path {
             Some(path) => open_named(path, request, self.reads_of(request.kind)),
             None => open_temporary(request, self.reads_of(request.kind), || self.random()),

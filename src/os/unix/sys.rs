@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// An error number of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,68 +366,104 @@ pub(super) fn random() -> Option<u32> {
 }
 
 /// The process in which the value was made. To ask whether it is still that one costs a look into
-/// memory: the system tells of forks, and only where it does not it is asked each time.
+/// memory where the system can mark a process, else a call.
 #[derive(Debug)]
 pub(crate) struct Home {
-    forks: u32,
-    /// Its number, if nobody tells of forks.
+    number: u32,
+    /// Its number for the system, if that cannot mark it.
     process: Option<u32>,
 }
 
-/// Forks on the way from the first process to this one, as far as they were noticed.
-static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Where the number of this process in the line of forks stands: on a page that begins as zeros in
+/// every child, however it was made, also where the C library does not hear of it (`_Fork`, `clone`).
+/// 0: nobody has asked in this process. Null: nobody has asked at all.
+static NUMBER: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The process that noticed the last of them; 0 is nobody's number.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
+/// Stands in for that page where the system has none to give.
+static UNMARKED: AtomicU32 = AtomicU32::new(0);
 
-/// Runs in a child before `fork` returns there.
-extern "C" fn note_fork() {
-    PROCESS.store(std::process::id(), Ordering::Relaxed);
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
+/// The last number that was given to a process of the line. A child goes on counting from there, so
+/// that no process has the number of one it comes from.
+static LAST_NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Notices a fork that the system has not told of, as it does not where the C library is passed by,
-/// or asked not to (`_Fork`). Costs a call.
-pub(in super::super) fn look_for_fork() {
-    let process = std::process::id();
-    let known = PROCESS.load(Ordering::Acquire);
-    if known != process {
-        // Ahead of the number: another thread that sees that one sees the fork. Two may count it.
-        FORKS.fetch_add(u32::from(known != 0), Ordering::Relaxed);
-        PROCESS.store(process, Ordering::Release);
+/// Where the number stands. Nobody waits here: a forked child could find whom it would wait for
+/// missing.
+#[inline]
+fn number_place() -> &'static AtomicU32 {
+    // SAFETY: null, or made below, and never freed once it is here.
+    match unsafe { NUMBER.load(Ordering::Acquire).as_ref() } {
+        Some(place) => place,
+        None => make_number_place(),
     }
 }
 
-/// Whether forks are counted: from the first call on. Two threads that are first ask twice, and
-/// from then on a fork counts as two, which does as well. Nobody waits here: a forked child could
-/// find whom it would wait for missing.
-fn forks_are_counted() -> bool {
-    const ASK: u8 = 0;
-    const COUNTED: u8 = 1;
-    const REFUSED: u8 = 2;
-    static ANSWER: AtomicU8 = AtomicU8::new(ASK);
-    match ANSWER.load(Ordering::Acquire) {
-        ASK => {
-            // SAFETY: the handler lives as long as the process and touches two atomics only.
-            let code = unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
-            ANSWER.store(if code == 0 { COUNTED } else { REFUSED }, Ordering::Release);
-            code == 0
+#[cold]
+fn make_number_place() -> &'static AtomicU32 {
+    let made = wiped_page().unwrap_or((&raw const UNMARKED).cast_mut());
+    let (none, order, otherwise) = (std::ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire);
+    let place = match NUMBER.compare_exchange(none, made, order, otherwise) {
+        Ok(_) => made,
+        // What this thread has made is left unused: it is one page, once.
+        Err(other) => other,
+    };
+    // SAFETY: `made` here or by another thread: a static, or a page that is never unmapped.
+    unsafe { &*place }
+}
+
+/// A page of zeros that is one of zeros again in every child; `None` if there is no such thing.
+fn wiped_page() -> Option<*mut AtomicU32> {
+    const SIZE: usize = size_of::<AtomicU32>();
+    const NO_ADVICE: c_int = -1;
+    // SAFETY: a new mapping; nothing is there that could change. Both calls of `madvise` are for
+    // its first page only, and what an emulator makes of a wrong advice is known: it says yes to
+    // all of them, and does nothing.
+    unsafe {
+        let page = libc::mmap(
+            std::ptr::null_mut(),
+            SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if page == libc::MAP_FAILED {
+            return None;
         }
-        answer => answer == COUNTED,
+        if libc::madvise(page, SIZE, NO_ADVICE) == 0
+            || libc::madvise(page, SIZE, libc::MADV_WIPEONFORK) != 0
+        {
+            libc::munmap(page, SIZE);
+            return None;
+        }
+        Some(page.cast())
+    }
+}
+
+/// The number of this process.
+fn process_number() -> u32 {
+    let place = number_place();
+    let (order, otherwise) = (Ordering::AcqRel, Ordering::Acquire);
+    match place.load(Ordering::Acquire) {
+        0 => {
+            let next = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+            place.compare_exchange(0, next, order, otherwise).map_or_else(|other| other, |_| next)
+        }
+        number => number,
     }
 }
 
 impl Home {
     /// This process.
     pub(crate) fn new() -> Home {
-        let process = (!forks_are_counted()).then(std::process::id);
-        Home { forks: FORKS.load(Ordering::Relaxed), process }
+        let number = process_number();
+        let is_unmarked = std::ptr::eq(number_place(), &raw const UNMARKED);
+        Home { number, process: is_unmarked.then(std::process::id) }
     }
 
     /// Whether this is that process, and not one forked from it.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        FORKS.load(Ordering::Relaxed) == self.forks
+        number_place().load(Ordering::Relaxed) == self.number
             && self.process.is_none_or(|process| process == std::process::id())
     }
 }
@@ -435,14 +471,14 @@ impl Home {
 /// A value of which each process has its own: a forked child begins with a new one. What its parent
 /// had, and who has it locked, is of no meaning there.
 #[derive(Debug)]
-pub(super) struct PerProcess<T: 'static> {
+pub(crate) struct PerProcess<T: 'static> {
     /// The value of this process, or of the one that it was forked from; null at first.
     current: AtomicPtr<OfProcess<T>>,
 }
 
 /// A value and its process.
 #[derive(Debug)]
-pub(super) struct OfProcess<T> {
+pub(crate) struct OfProcess<T> {
     home: Home,
     value: T,
 }
@@ -466,13 +502,13 @@ impl<T> Deref for OfProcess<T> {
 
 impl<T: Default + Send + Sync> PerProcess<T> {
     /// No value yet.
-    pub(super) const fn new() -> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
         PerProcess { current: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     /// The value of this process. Nobody waits for it.
     #[inline]
-    pub(super) fn get(&'static self) -> &'static OfProcess<T> {
+    pub(crate) fn get(&'static self) -> &'static OfProcess<T> {
         let known = self.current.load(Ordering::Acquire);
         // SAFETY: null, or made below, and never freed once it is here.
         match unsafe { known.as_ref() } {
@@ -513,7 +549,7 @@ pub(crate) fn in_child(body: impl FnOnce() -> i32) -> Option<i32> {
 
 /// The same in a child of which the C library does not know.
 #[cfg(test)]
-pub(super) fn in_unannounced_child(body: impl FnOnce() -> i32) -> Option<i32> {
+pub(crate) fn in_unannounced_child(body: impl FnOnce() -> i32) -> Option<i32> {
     // SAFETY: as above.
     in_process(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32, body)
 }

@@ -30,7 +30,7 @@ impl Scratch {
 /// Runs a test, named with its path, in a process of its own: in that of the others a thread may be
 /// in the middle of anything as it forks, and an unannounced child finds the heap locked for ever.
 /// `false` in that process, where the test is to be made.
-pub(super) fn is_run_alone(name: &str) -> bool {
+pub(crate) fn is_run_alone(name: &str) -> bool {
     const VARIABLE: &str = "TCLBTREE_TEST_ALONE";
     if std::env::var_os(VARIABLE).is_some() {
         return false;
@@ -379,7 +379,8 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
     // With a small cache pages reach the file before the commit, and so does the journal; with a
     // large one, on the first page of a tree or behind many, they do not.
     for (cache, entries_before_fork) in [(10, 2000), (2000, 0), (2000, 1), (2000, 2000)] {
-        for what in ["end", "drop", "roll back", "insert", "commit", "drop unannounced"] {
+        let all = ["end", "drop", "roll back", "insert", "commit"];
+        for (what, is_announced) in all.into_iter().flat_map(|what| [(what, true), (what, false)]) {
             let _ = fs::remove_file(&path);
             let mut btree = open();
             btree.set_cache_size(cache);
@@ -399,7 +400,7 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
                 let mut btree = inherited.take().unwrap();
                 match what {
                     "end" => std::mem::forget(btree),
-                    "drop" | "drop unannounced" => drop(btree),
+                    "drop" => drop(btree),
                     "roll back" => {
                         return i32::from(!is_refused(btree.rollback()));
                     }
@@ -416,9 +417,9 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
                 }
                 0
             };
-            let answer = match what {
-                "drop unannounced" => sys::in_unannounced_child(child),
-                _ => in_child(child),
+            let answer = match is_announced {
+                true => in_child(child),
+                false => in_unannounced_child(child),
             };
             assert_eq!(answer, Some(0), "{what}, {cache} pages");
             assert_eq!(journal.exists(), had_journal, "{what}, {cache} pages");
@@ -442,6 +443,60 @@ fn a_connection_is_of_no_use_to_a_forked_child() {
             assert_eq!(keys, ENTRIES, "{what}, {cache} pages");
         }
     }
+}
+
+/// A child that is forked while its parent is inside of a shared page cache leaves that, whatever
+/// another thread is doing with the turn at it.
+#[test]
+fn a_forked_child_leaves_a_shared_page_cache_without_waiting() {
+    use crate::{CacheRegistry, Options};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    if is_run_alone("os::unix::tests::a_forked_child_leaves_a_shared_page_cache_without_waiting") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("t.db");
+    let (registry, disk) = (CacheRegistry::new(), Arc::new(UnixVfs::new()));
+    let (one_client, other_client) = (registry.client(), registry.client());
+    let open = |client: &crate::Client, path: &Path| {
+        client.open(Arc::clone(&disk) as Arc<dyn Vfs>, path, &Options::default()).unwrap()
+    };
+    let (one, other) = (open(&one_client, &path), open(&other_client, &path));
+    let mine = open(&other_client, &scratch.path("mine.db"));
+    let is_over = AtomicBool::new(false);
+    let answer = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    if other.hold_within(Duration::ZERO) {
+                        other.let_go().unwrap();
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                mine.hold().and_then(|()| mine.let_go()).unwrap();
+            }
+        });
+        let fork = || {
+            let mut inherited = Some(one.enter().unwrap());
+            in_child(|| {
+                drop(inherited.take());
+                // Through the client of a thread that is not there.
+                let own = open(&other_client, &scratch.path("own.db"));
+                i32::from((0..10).any(|_| own.hold().and_then(|()| own.let_go()).is_err()))
+            })
+        };
+        let answer = (0..200).map(|_| fork()).find(|answer| *answer != Some(0));
+        is_over.store(true, Ordering::Relaxed);
+        answer
+    });
+    assert_eq!(answer, None, "a child hangs");
 }
 
 /// A thread that is not there in a forked child is inside of a shared page cache: nobody waits for
@@ -483,8 +538,8 @@ fn a_forked_child_does_not_wait_for_a_shared_page_cache() {
         inside.wait();
         let answer = in_child(|| {
             let other = inherited.take().unwrap();
-            other.hold();
-            let is_refused = matches!(other.enter().map(drop), Err(Error::Misuse(_)))
+            let is_refused = matches!(other.hold(), Err(Error::Misuse(_)))
+                && matches!(other.enter().map(drop), Err(Error::Misuse(_)))
                 && matches!(other.let_go(), Err(Error::Misuse(_)))
                 && !other.hold_within(Duration::from_secs(60));
             drop(other);

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::super::pending::Snapshot;
-use super::super::unix::look_for_fork;
 use super::super::{DeviceTraits, File, Hint, LockLevel, SyncKind};
 use super::entry::{FileId, HandleId, Op};
 use super::groups::database_of;
@@ -401,7 +400,6 @@ impl File for WriteBehindFile {
     }
 
     fn check_process(&self) -> Result<()> {
-        look_for_fork();
         self.shared.check_process()
     }
 

@@ -1,7 +1,7 @@
 //! Page caches that several connections share: clients, advisory locks, waiting, mutexes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use super::super::command::{Call, Command, Outcome};
 use super::super::handle::{Client, Database};
@@ -11,9 +11,10 @@ use super::super::value::Obj;
 use crate::btree::{self, CacheRegistry, Schema};
 use crate::error::Error;
 use crate::memory;
+use crate::os::PerProcess;
 
 /// The page caches that the connections of this process share.
-static CACHES: LazyLock<CacheRegistry> = LazyLock::new(CacheRegistry::new);
+static CACHES: PerProcess<CacheRegistry> = PerProcess::new();
 /// Whether databases opened from now on share their page caches.
 static ENABLED: AtomicBool = AtomicBool::new(false);
 /// Largest block of client memory on a page cache.
@@ -21,7 +22,7 @@ const SCHEMA_MAX: usize = i32::MAX as usize;
 
 /// A new client of the page caches.
 pub(in crate::tcl) fn new_client() -> btree::Client {
-    CACHES.client()
+    CACHES.get().client()
 }
 
 /// Whether databases opened now share their page caches.
@@ -280,8 +281,7 @@ fn temp_store(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_enter ID`
 fn enter(call: &mut Call<'_>) -> Outcome {
-    call.database(1)?.hold();
-    Ok(().into())
+    Ok(call.database(1)?.hold()?.into())
 }
 
 /// `btree_leave ID`
@@ -291,8 +291,7 @@ fn leave(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_enter_cursor ID`
 fn enter_cursor(call: &mut Call<'_>) -> Outcome {
-    call.cursor(1)?.database.hold();
-    Ok(().into())
+    Ok(call.cursor(1)?.database.hold()?.into())
 }
 
 /// `btree_leave_cursor ID`
@@ -303,8 +302,7 @@ fn leave_cursor(call: &mut Call<'_>) -> Outcome {
 /// `btree_enter_all CLIENT`
 fn enter_all(call: &mut Call<'_>) -> Outcome {
     let client = call.client(1)?;
-    in_order(call, &client).iter().for_each(|database| database.hold());
-    Ok(().into())
+    Ok(hold_all(&in_order(call, &client))?.into())
 }
 
 /// `btree_leave_all CLIENT`
@@ -318,6 +316,17 @@ fn in_order(call: &Call<'_>, client: &Client) -> Vec<std::rc::Rc<Database>> {
     let mut databases = call.session.databases_of(client);
     databases.sort_by_key(|database| database.shared().map(btree::SharedConnection::cache_number));
     databases
+}
+
+/// Takes all mutexes, or none.
+fn hold_all(databases: &[impl std::ops::Deref<Target = Database>]) -> Result<(), Error> {
+    for (taken, database) in databases.iter().enumerate() {
+        if let Err(error) = database.hold() {
+            let_all_go(databases.get(..taken).unwrap_or_default())?;
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Gives all mutexes back that were taken; that one was not is told afterwards.
@@ -341,8 +350,7 @@ fn array_list(call: &mut Call<'_>) -> Outcome {
 
 /// `btree_mutex_array_enter ARRAY`
 fn array_enter(call: &mut Call<'_>) -> Outcome {
-    named_array(call)?.iter().for_each(|database| database.hold());
-    Ok(().into())
+    Ok(hold_all(&named_array(call)?)?.into())
 }
 
 /// `btree_mutex_array_leave ARRAY`

@@ -15,15 +15,15 @@
 
 use std::ffi::CStr;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::super::command::{ANY, Call, Command, Outcome};
 use super::super::result_code::Failure;
 use super::simulate;
 use crate::error::Error;
-use crate::os::Vfs;
 use crate::os::write_behind::{Halt, WriteBehind, WriteBehindVfs};
+use crate::os::{PerProcess, Vfs};
 
 mod ours;
 
@@ -96,22 +96,23 @@ const BY_NAME: u8 = 1;
 /// So does who names nothing.
 const DEFAULT: u8 = 2;
 
-static PLACE: AtomicU8 = AtomicU8::new(ABSENT);
 /// Not 0: a line per event on standard error.
 static TRACE: AtomicI32 = AtomicI32::new(0);
-static CONTROL: OnceLock<WriteBehind> = OnceLock::new();
 
-static DISK: LazyLock<Arc<dyn Vfs>> =
-    LazyLock::new(|| Arc::new(WriteBehindVfs::new(simulate::disk(), control())));
-
-/// The linked variable of the layer.
-pub(super) fn variable() -> (&'static CStr, &'static AtomicI32) {
-    (c"sqlite3async_trace", &TRACE)
+/// The layer of a process. A forked child has nothing of its parent's: it begins with an empty
+/// queue of its own, not in use.
+#[derive(Debug)]
+struct Layer {
+    place: AtomicU8,
+    control: WriteBehind,
+    disk: Arc<dyn Vfs>,
+    has_exited: AtomicBool,
 }
 
-/// The layer's queue and settings.
-fn control() -> &'static WriteBehind {
-    CONTROL.get_or_init(|| {
+static LAYER: PerProcess<Layer> = PerProcess::new();
+
+impl Default for Layer {
+    fn default() -> Layer {
         let control = WriteBehind::new();
         control.set_trace_switch(&TRACE);
         control.set_trace(Some(Arc::new(|line| {
@@ -121,22 +122,24 @@ fn control() -> &'static WriteBehind {
             // that is closed is no failure of the operation.
             let _ = std::io::stderr().write_all(format!("[{number}] {line}\n").as_bytes());
         })));
-        control
-    })
-}
-
-/// Where the layer is. In a forked child it is nowhere: the queue stays the parent's.
-fn place() -> u8 {
-    let is_forked = CONTROL.get().is_some_and(WriteBehind::is_forked);
-    if is_forked { ABSENT } else { PLACE.load(Ordering::Relaxed) }
-}
-
-/// Refuses what a forked child cannot have.
-fn check_at_home() -> Result<(), Error> {
-    match CONTROL.get().is_some_and(WriteBehind::is_forked) {
-        true => Err(Error::Misuse("the queue belongs to the process that this was forked from")),
-        false => Ok(()),
+        let disk = Arc::new(WriteBehindVfs::new(simulate::disk(), &control));
+        Layer { place: AtomicU8::new(ABSENT), control, disk, has_exited: AtomicBool::new(false) }
     }
+}
+
+/// The linked variable of the layer.
+pub(super) fn variable() -> (&'static CStr, &'static AtomicI32) {
+    (c"sqlite3async_trace", &TRACE)
+}
+
+/// The layer's queue and settings.
+fn control() -> &'static WriteBehind {
+    &LAYER.get().control
+}
+
+/// Where the layer is.
+fn place() -> u8 {
+    LAYER.get().place.load(Ordering::Relaxed)
 }
 
 /// Whether opens that name no file system are asynchronous.
@@ -146,23 +149,22 @@ pub(super) fn is_default() -> bool {
 
 /// The file system `sqlite3async`, `None` while there is none.
 pub(super) fn disk() -> Option<Arc<dyn Vfs>> {
-    (place() != ABSENT).then(|| Arc::clone(&DISK))
+    (place() != ABSENT).then(|| Arc::clone(&LAYER.get().disk))
 }
 
 /// The file system for opens that name none.
 pub(super) fn default_disk() -> Arc<dyn Vfs> {
-    if is_default() { Arc::clone(&DISK) } else { simulate::disk() }
+    if is_default() { Arc::clone(&LAYER.get().disk) } else { simulate::disk() }
 }
 
 /// The process ends: the queue is worked off, and what was lost is told on standard error (A919).
 /// Does nothing the second time.
 pub(super) fn exit() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    let Some(control) = CONTROL.get() else { return };
-    if DONE.swap(true, Ordering::Relaxed) {
+    let layer = LAYER.get();
+    if layer.has_exited.swap(true, Ordering::Relaxed) {
         return;
     }
-    let report = control.exit();
+    let report = layer.control.exit();
     if report.lost_operations == 0 {
         return;
     }
@@ -178,10 +180,7 @@ fn enable(call: &mut Call<'_>) -> Outcome {
         return Ok(is_default().into());
     }
     let place = if call.boolean(1)? { DEFAULT } else { ABSENT };
-    if place == DEFAULT {
-        check_at_home()?;
-    }
-    PLACE.store(place, Ordering::Relaxed);
+    LAYER.get().place.store(place, Ordering::Relaxed);
     Ok(().into())
 }
 
@@ -224,15 +223,14 @@ fn initialize(call: &mut Call<'_>) -> Outcome {
         "memory" => return Err(Error::Misuse("the queue is for the files of the machine").into()),
         _ => return Err(Error::State("no such parent").into()),
     }
-    check_at_home()?;
     // A failed exchange is an initialization that was there already.
-    let _ = PLACE.compare_exchange(ABSENT, place, Ordering::Relaxed, Ordering::Relaxed);
+    let _ = LAYER.get().place.compare_exchange(ABSENT, place, Ordering::Relaxed, Ordering::Relaxed);
     Ok(().into())
 }
 
 /// `sqlite3async_shutdown`
 fn shutdown(_call: &mut Call<'_>) -> Outcome {
-    PLACE.store(ABSENT, Ordering::Relaxed);
+    LAYER.get().place.store(ABSENT, Ordering::Relaxed);
     Ok(().into())
 }
 

@@ -197,10 +197,11 @@ impl Session {
 
 impl Database {
     /// Takes the mutex of the page cache, if there is one (D347).
-    pub(in crate::tcl) fn hold(&self) {
-        if let Some(shared) = self.shared() {
-            shared.hold();
-        }
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] in a forked child.
+    pub(in crate::tcl) fn hold(&self) -> Result<(), Error> {
+        self.shared().map_or(Ok(()), btree::SharedConnection::hold)
     }
 
     /// Gives it back once.

@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::super::super::{Access, File, LockLevel, MemoryVfs, OpenKind, OpenRequest, Vfs};
 use super::super::UnixVfs;
-use super::super::tests::{Scratch, is_run_alone, request};
-use super::super::{in_child, sys};
+use super::super::tests::{Scratch, request};
+use super::super::{in_child, in_unannounced_child, is_run_alone};
 use crate::error::Error;
 use crate::os::simulate::scramble;
 
@@ -496,11 +496,8 @@ fn each_of_many_generations_takes_locks_of_its_own() {
             drop(own);
             if is_right { descend(path, depth - 1) } else { 50 }
         };
-        let answer = if depth.is_multiple_of(3) {
-            sys::in_unannounced_child(go_on)
-        } else {
-            in_child(go_on)
-        };
+        let answer =
+            if depth.is_multiple_of(3) { in_unannounced_child(go_on) } else { in_child(go_on) };
         answer.unwrap_or(60)
     }
     if is_run_alone("os::unix::lock::tests::each_of_many_generations_takes_locks_of_its_own") {
