@@ -12,7 +12,9 @@
 //! | `Page P: type differs from that of its parent` | mixed kinds of page in one tree |
 //! | `Page P: more than 20 levels` | deeper than any tree can be; not followed further |
 //! | `… overflow list starting at P continues behind N pages` | chain or free list too long |
+//! | `Page P: free block at B is damaged` | less than four bytes of it are on the page |
 //! | `Largest root page is P, but the header says Q` | auto-vacuum databases only |
+//! | `Incremental vacuum is set, but there are no pointer maps` | |
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -171,10 +173,14 @@ impl Check<'_> {
         self.largest_root(roots)
     }
 
-    /// In auto-vacuum databases, compares the roots with the largest one that the header names. A
-    /// caller may leave roots out: then their pages are reported as never used, and not here.
+    /// In auto-vacuum databases, compares the roots with the largest one that the header names; in
+    /// others, looks that it does not promise any vacuum. A caller may leave roots out: then their pages are reported as never used, and not here.
     fn largest_root(&mut self, roots: &[i64]) -> Result<()> {
         if !self.store.has_pointer_map() {
+            if self.store.header_word(FileHeader::INCREMENTAL_VACUUM)? != 0 {
+                let text = "Incremental vacuum is set, but there are no pointer maps";
+                self.report.say_later("", format_args!("{text}"));
+            }
             return Ok(());
         }
         let stored = self.store.header_word(FileHeader::LARGEST_ROOT)?;

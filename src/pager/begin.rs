@@ -173,9 +173,15 @@ impl<X: PageInfo> Pager<X> {
         if is_old && self.cache.pinned() > 0 {
             return Err(Error::Busy);
         }
+        // Who has locked the file exclusively changes the stamp once for many commits, between
+        // which we may have read.
+        if !is_old && !self.are_pinned_pages_true()? {
+            return Err(Error::Busy);
+        }
         let image = self.image;
         if self.validate_cache()? {
             self.image = image;
+            self.discard_unpinned();
         }
         Ok(())
     }

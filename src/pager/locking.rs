@@ -59,7 +59,8 @@ impl<X: PageInfo> Pager<X> {
         if let Some(kept) = &mut self.kept_journal {
             kept.is_locked = false;
         }
-        let level = if level == LockLevel::Shared { level } else { LockLevel::None };
+        let stays = matches!(level, LockLevel::Shared | LockLevel::Reserved);
+        let level = if stays { level } else { LockLevel::None };
         self.lock_unknown = self.file.unlock(level).is_err();
     }
 

@@ -164,6 +164,44 @@ impl<X: PageInfo> Pager<X> {
         Ok(())
     }
 
+    /// Throws away what is not pinned, of a cache without changes.
+    pub(super) fn discard_unpinned(&mut self) {
+        self.shape_known = false; // P7
+        self.note_replaced();
+        for index in self.cache.indices() {
+            if !self.cache.frame(index).is_pinned() {
+                self.cache.remove(index);
+            }
+        }
+        self.serial += 1;
+    }
+
+    /// Whether the pages in use are as the file has them.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io), [`NoMemory`](Error::NoMemory).
+    pub(super) fn are_pinned_pages_true(&mut self) -> Result<bool> {
+        let length = self.page_size.bytes();
+        let mut bytes = Vec::new();
+        crate::memory::reserve_exact(&mut bytes, length)?;
+        for index in self.cache.indices() {
+            let frame = self.cache.frame(index);
+            let Some(number) = PageNumber::new(frame.number).filter(|_| frame.is_pinned()) else {
+                continue;
+            };
+            bytes.clear();
+            bytes.resize(length, 0);
+            let there = self.file.read_at(&mut bytes, offset_of(number, length))?;
+            if let Some(codec) = self.codec.as_deref().filter(|_| there > 0) {
+                codec.decode(number.get(), &mut bytes);
+            }
+            if self.cache.parts(index).0 != bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Throws the cache away; what is pinned is read again.
     pub(super) fn discard_cache(&mut self) -> Result<()> {
         self.reload(true)

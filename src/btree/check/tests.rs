@@ -123,8 +123,23 @@ fn the_layout_of_nodes_is_checked() {
         damaged(block + 2, &[0, 90])[0],
         format!("Corruption detected in cell {block} on page 2")
     );
+    // A block of 0 to 3 bytes, and one of which not even the size is on the page.
+    for size in 0..4 {
+        let lines = damaged(block + 2, &[0, size]);
+        assert!(lines.contains(&format!("Page 2: free block at {block} is damaged")), "{lines:?}");
+    }
+    assert_eq!(damaged(1, &[3, 0xfe]), ["Page 2: initPage() returns error code 11"]);
     assert_eq!(damaged(8, &[3, 0xff])[0], "Corruption detected in cell 0 on page 2");
     assert_eq!(damaged(0, &[0xff]), ["Page 2: initPage() returns error code 11"]);
+}
+
+/// What is promised of a vacuum must be possible.
+#[test]
+fn the_kind_of_vacuum_is_checked() {
+    let mut db = database(1024, AutoVacuum::None);
+    poke(&mut db, 1, FileHeader::INCREMENTAL_VACUUM, &[0, 0, 0, 1]);
+    let expected = "Incremental vacuum is set, but there are no pointer maps";
+    assert_eq!(check(&mut db, &[1]), [expected]);
 }
 
 /// D263: the pointer map.

@@ -4,7 +4,9 @@
 
 use std::cmp::Ordering;
 
-use super::super::node::{Cell, Node, NodeInfo, NodeKind, content_start, field, header_start};
+use super::super::node::{
+    BLOCK_MIN, Cell, Node, NodeInfo, NodeKind, content_start, field, header_start,
+};
 use super::super::store::PageFormat;
 use super::Check;
 use crate::format::PageNumber;
@@ -255,7 +257,7 @@ impl Check<'_> {
     fn coverage(&mut self, page: &TreePage) {
         let (number, format) = (page.number, self.store.format);
         let usable = format.usable;
-        let mut lines = Vec::new();
+        let (mut lines, mut broken_blocks) = (Vec::new(), Vec::new());
         let counted = self.look(page, |bytes, node| {
             let mut hits = vec![0u8; usable];
             let content = content_start(bytes, page.header).ok()?.min(usable);
@@ -277,8 +279,18 @@ impl Check<'_> {
                 cover(index, start, cell.map(|cell| cell.size));
             }
             let mut block = usize::from(u16_at(bytes, page.header + field::FIRST_FREE).ok()?);
-            while block > 0 && block + 4 <= usable {
-                cover(block, block, u16_at(bytes, block + 2).ok().map(usize::from));
+            while block > 0 {
+                let size = match block + BLOCK_MIN <= usable {
+                    true => usize::from(u16_at(bytes, block + 2).ok()?),
+                    false => 0,
+                };
+                if size < BLOCK_MIN {
+                    broken_blocks.push(block);
+                    if size == 0 {
+                        break;
+                    }
+                }
+                cover(block, block, Some(size));
                 let next = usize::from(u16_at(bytes, block).ok()?);
                 block = if next > block { next } else { 0 };
             }
@@ -289,6 +301,10 @@ impl Check<'_> {
         });
         for line in lines {
             self.report.say("", format_args!("{line}"));
+        }
+        for block in broken_blocks {
+            let text = format_args!("Page {number}: free block at {block} is damaged");
+            self.report.say_later("", text);
         }
         let Some((twice, holes, stored)) = counted else { return };
         if let Some(byte) = twice {

@@ -55,6 +55,7 @@ pub(crate) use heads::{head_of_bytes, head_of_integer, place_of};
 
 use cell::Layout;
 pub(crate) use header::{content_start, field};
+pub(crate) use space::BLOCK_MIN;
 
 /// What is known about a b-tree page beside its bytes; lives with the cached page.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::bytes::{put_u8, put_u16, slice, slice_mut, u8_at, u16_at};
 
 /// A free block needs this many bytes; what is smaller is a fragment.
-const BLOCK_MIN: usize = 4;
+pub(crate) const BLOCK_MIN: usize = 4;
 
 /// With more fragmented bytes than this no further fragment is made, so that they stay below the
 /// 60 that the format allows.

@@ -472,6 +472,74 @@ fn d130_without_a_read_lock_nobody_is_kept_out() {
     assert_eq!(values(&mut other).unwrap(), [1, 44, 33]);
 }
 
+/// Who has a file locked exclusively counts up its change counter once for all commits until the
+/// lock falls, and a reader without locks may read between two of them.
+#[test]
+fn who_reads_without_locks_does_not_write_on_what_it_has_read() {
+    for is_pinned in [false, true] {
+        let (_, vfs) = memory();
+        create(&vfs, &[1, 2, 3]);
+        let options = PagerOptions { no_read_lock: true, ..options(20) };
+        let storage = Storage::File(database());
+        let mut pager: Pager<()> = Pager::open(Arc::clone(&vfs), &storage, &options).unwrap();
+        let mut other = open(&vfs, 20);
+        other.set_locking_mode(LockingMode::Exclusive);
+        let mut change = |value| {
+            begin(&mut other).unwrap();
+            put(&mut other, 2, value).unwrap();
+            commit(&mut other).unwrap();
+        };
+        change(22);
+        begin_read(&mut pager).unwrap();
+        assert_eq!(get(&mut pager, 2), Ok(22));
+        if is_pinned {
+            let page = pager.fetch(PageNumber::new(2).unwrap()).unwrap();
+            pager.pin(page);
+        }
+        change(23);
+        other.set_locking_mode(LockingMode::Normal);
+        begin_read(&mut other).unwrap();
+        other.end_read();
+        let begun = pager.begin_write(false, false);
+        if is_pinned {
+            assert_eq!((begun, pager.file.lock_level()), (Err(Error::Busy), LockLevel::None));
+            continue;
+        }
+        begun.unwrap();
+        assert_eq!(get(&mut pager, 2), Ok(23));
+        put(&mut pager, 3, 33).unwrap();
+        commit(&mut pager).unwrap();
+        assert_eq!(values(&mut other).unwrap(), [1, 23, 33]);
+    }
+}
+
+/// In exclusive locking mode a reader may have kept a reserved lock from an earlier transaction:
+/// that, and its right to read, outlive a refusal.
+#[test]
+fn d155_a_refused_exclusive_beginning_takes_no_lock_away() {
+    let (_, vfs) = memory();
+    create(&vfs, &[1, 2]);
+    let (mut pager, mut other) = (open(&vfs, 20), open(&vfs, 20));
+    pager.set_locking_mode(LockingMode::Exclusive);
+    begin(&mut pager).unwrap();
+    pager.rollback().unwrap();
+    pager.end_read();
+    begin_read(&mut pager).unwrap();
+    assert_eq!(pager.file.lock_level(), LockLevel::Reserved);
+    begin_read(&mut other).unwrap();
+    assert_eq!(pager.begin_write(true, false), Err(Error::Busy));
+    assert_eq!(pager.file.lock_level(), LockLevel::Reserved);
+    assert_eq!(other.begin_write(false, false), Err(Error::Busy));
+    other.end_read();
+    pager.begin_write(false, false).unwrap();
+    put(&mut pager, 2, 22).unwrap();
+    commit(&mut pager).unwrap();
+    pager.set_locking_mode(LockingMode::Normal);
+    begin_read(&mut pager).unwrap();
+    pager.end_read();
+    assert_eq!(values(&mut other).unwrap(), [1, 22]);
+}
+
 #[test]
 fn d155_an_exclusive_beginning_keeps_everybody_out() {
     let (_, vfs) = memory();
