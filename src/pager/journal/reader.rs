@@ -64,7 +64,7 @@ impl<'a> HotJournal<'a> {
         lock_offset: u32,
     ) -> Result<Option<HotJournal<'a>>> {
         let size = file.size()?;
-        let Some(header) = read_header(file, 0)? else { return Ok(None) };
+        let Some(header) = read_header(file, 0, Header::decode)? else { return Ok(None) };
         if size < u64::from(header.sector) {
             return Ok(None);
         }
@@ -104,7 +104,8 @@ impl<'a> HotJournal<'a> {
         if at + u64::from(self.sector) > self.size {
             return Ok(false);
         }
-        let Some(header) = read_header(self.file, at)? else { return Ok(false) };
+        let header = read_header(self.file, at, Header::decode_later)?;
+        let Some(header) = header else { return Ok(false) };
         self.offset = at;
         self.enter_segment(header);
         Ok(true)
@@ -143,8 +144,12 @@ impl<'a> HotJournal<'a> {
     }
 }
 
-fn read_header(file: &dyn File, at: u64) -> Result<Option<Header>> {
+fn read_header(
+    file: &dyn File,
+    at: u64,
+    decode: impl Fn(&[u8; HEADER_LENGTH]) -> Option<Header>,
+) -> Result<Option<Header>> {
     let mut bytes = [0; HEADER_LENGTH];
     let there = file.read_at(&mut bytes, at)?;
-    Ok(if there == bytes.len() { Header::decode(&bytes) } else { None })
+    Ok(if there == bytes.len() { decode(&bytes) } else { None })
 }

@@ -82,18 +82,23 @@ impl Header {
         bytes
     }
 
-    /// Decodes a header; `None` if it is not a valid one.
+    /// Decodes the header of the first segment; `None` if it is not a valid one.
     pub(in crate::pager) fn decode(bytes: &[u8; HEADER_LENGTH]) -> Option<Header> {
-        Self::decode_fields(bytes).ok().flatten()
+        Self::decode_fields(bytes, true).ok().flatten()
     }
 
-    fn decode_fields(bytes: &[u8]) -> Result<Option<Header>> {
+    /// Decodes the header of a later segment, for which the sizes that the first one says hold.
+    pub(in crate::pager) fn decode_later(bytes: &[u8; HEADER_LENGTH]) -> Option<Header> {
+        Self::decode_fields(bytes, false).ok().flatten()
+    }
+
+    fn decode_fields(bytes: &[u8], is_first: bool) -> Result<Option<Header>> {
         let sector = u32_at(bytes, SECTOR_SIZE)?;
         let page_size = u32_at(bytes, PAGE_SIZE)?;
-        let valid = slice(bytes, 0, MAGIC.len())? == MAGIC
-            && sector.is_power_of_two()
+        let has_sizes = sector.is_power_of_two()
             && (SECTOR_MIN..=SECTOR_MAX).contains(&sector)
             && (page_size == 0 || PageSize::new(page_size).is_some());
+        let valid = slice(bytes, 0, MAGIC.len())? == MAGIC && (has_sizes || !is_first);
         Ok(valid.then_some(Header {
             records: u32_at(bytes, MAGIC.len())?,
             nonce: u32_at(bytes, NONCE)?,
@@ -175,7 +180,9 @@ mod tests {
         for (sector, page_size) in
             [(0, 0), (16, 0), (513, 0), (131_072, 0), (512, 1000), (512, 256)]
         {
-            assert_eq!(Header::decode(&encode(sector, page_size)), None, "{sector} {page_size}");
+            let bytes = encode(sector, page_size);
+            assert_eq!(Header::decode(&bytes), None, "{sector} {page_size}");
+            assert!(Header::decode_later(&bytes).is_some(), "{sector} {page_size}");
         }
     }
 
