@@ -258,6 +258,13 @@ impl<X: PageInfo> Cache<X> {
         self.unpin(frame);
     }
 
+    /// Counts as a use of a frame that nobody pins for it.
+    #[inline]
+    pub(super) fn touch(&mut self, frame: u32) {
+        self.clock += 1;
+        self.frames[frame as usize].released = self.clock;
+    }
+
     /// Takes back one pin.
     #[inline]
     pub(super) fn unpin(&mut self, index: u32) {

@@ -65,6 +65,19 @@ impl<X: PageInfo> Pager<X> {
         self.fetch_missing(number, true)
     }
 
+    /// The page `number` if it is in the cache and writable already, without a pin: good until the
+    /// next page is fetched.
+    #[inline]
+    pub(crate) fn peek_writable(&mut self, number: PageNumber) -> Option<PageRef> {
+        let frame = self.cache.find(number.get()).filter(|_| self.gate)?;
+        if self.cache.frame(frame).write_serial != self.serial {
+            return None;
+        }
+        self.counters.hits += 1;
+        self.cache.touch(frame);
+        Some(PageRef { frame })
+    }
+
     /// The page `number`, pinned until [`Pager::unpin`]; otherwise as [`Pager::fetch`].
     ///
     /// # Errors

@@ -135,7 +135,8 @@ impl Cursor {
     }
 
     /// The right-most leaf, if it is known without a search that an entry with `key` and `payload`
-    /// bytes goes behind all others there, and fits. Transiently pinned.
+    /// bytes goes behind all others there, and fits. Not pinned if it is writable already: good
+    /// until the next page is fetched.
     ///
     /// As long as the shape of the trees is the same as at the last append, the leaf it went to is
     /// the right-most one.
@@ -154,7 +155,10 @@ impl Cursor {
         if shape != store.shape {
             return Ok(None);
         }
-        let page = store.fetch_node(number)?;
+        let page = match store.pager.peek_writable(number) {
+            Some(page) if store.pager.info(page).is_ready() => page,
+            _ => store.fetch_node(number)?,
+        };
         let node = store.node(page);
         let is_local = store.format.local_size(payload, node.kind().is_leaf_data()) == payload;
         let fits = node.free_bytes()? >= payload + 2 * varint::MAX_LENGTH + 2;
@@ -166,10 +170,19 @@ impl Cursor {
             Key::Integer(wanted) if node.kind().has_integer_keys() => {
                 node.integer_key(count - 1)? < wanted
             }
-            Key::Bytes(wanted) if !node.kind().has_integer_keys() => match self.has_records() {
-                true => self.is_record_before(store, page, count - 1, wanted)?,
-                false => store.compare_key(page, count - 1, wanted)?.is_lt(),
-            },
+            Key::Bytes(wanted) if !node.kind().has_integer_keys() => {
+                match node.quick_payload(count - 1).filter(|_| !node.kind().has_data()) {
+                    Some(last) if !self.has_records() => last < wanted,
+                    _ => {
+                        // Overflow pages may be read, for which this one could go.
+                        let page = store.fetch_node(number)?;
+                        match self.has_records() {
+                            true => self.is_record_before(store, page, count - 1, wanted)?,
+                            false => store.compare_key(page, count - 1, wanted)?.is_lt(),
+                        }
+                    }
+                }
+            }
             _ => false,
         };
         Ok(is_last.then_some(page))
