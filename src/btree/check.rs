@@ -12,7 +12,7 @@
 //! | `Page P: type differs from that of its parent` | mixed kinds of page in one tree |
 //! | `Page P: more than 20 levels` | deeper than any tree can be; not followed further |
 //! | `… overflow list starting at P continues behind N pages` | chain or free list too long |
-//! | `Page P: free block at B is damaged` | less than four bytes of it are on the page |
+//! | `Page P: free block at B is damaged` | it has less than four bytes, and no other text tells |
 //! | `Largest root page is P, but the header says Q` | auto-vacuum databases only |
 //! | `Incremental vacuum is set, but there are no pointer maps` | |
 

@@ -123,10 +123,18 @@ fn the_layout_of_nodes_is_checked() {
         damaged(block + 2, &[0, 90])[0],
         format!("Corruption detected in cell {block} on page 2")
     );
-    // A block of 0 to 3 bytes, and one of which not even the size is on the page.
-    for size in 0..4 {
-        let lines = damaged(block + 2, &[0, size]);
-        assert!(lines.contains(&format!("Page 2: free block at {block} is damaged")), "{lines:?}");
+    // A block of 0 to 3 bytes that seems to be part of a cell or of the fragments.
+    let mut db = build();
+    poke(&mut db, 2, 1010, &[0; 4]);
+    poke(&mut db, 2, 1, &[3, 0xf2]);
+    poke(&mut db, 2, 7, &[22]);
+    assert_eq!(check(&mut db, &[1, 2]), ["Page 2: free block at 1010 is damaged"]);
+    for size in 1..4 {
+        let mut db = build();
+        poke(&mut db, 2, block + 2, &[0, size]);
+        poke(&mut db, 2, 7, &[22 - size]);
+        let expected = format!("Page 2: free block at {block} is damaged");
+        assert_eq!(check(&mut db, &[1, 2]), [expected], "{size} bytes");
     }
     assert_eq!(damaged(1, &[3, 0xfe]), ["Page 2: initPage() returns error code 11"]);
     assert_eq!(damaged(8, &[3, 0xff])[0], "Corruption detected in cell 0 on page 2");

@@ -299,13 +299,10 @@ impl Check<'_> {
             let holes = scanned.iter().filter(|&&hit| hit == 0).count();
             Some((twice, holes, u8_at(bytes, page.header + field::FRAGMENTS).ok()?))
         });
-        for line in lines {
+        for line in &lines {
             self.report.say("", format_args!("{line}"));
         }
-        for block in broken_blocks {
-            let text = format_args!("Page {number}: free block at {block} is damaged");
-            self.report.say_later("", text);
-        }
+        let is_told = !lines.is_empty();
         let Some((twice, holes, stored)) = counted else { return };
         if let Some(byte) = twice {
             self.report.say("", format_args!("Multiple uses for byte {byte} of page {number}"));
@@ -317,6 +314,14 @@ impl Check<'_> {
                     "Fragmented space is {holes} byte reported as {stored} on page {number}"
                 ),
             );
+        }
+        if is_told || twice.is_some() || holes != usize::from(stored) {
+            return;
+        }
+        // Too short to be seen by what they cover.
+        for block in broken_blocks {
+            let text = format_args!("Page {number}: free block at {block} is damaged");
+            self.report.say_later("", text);
         }
     }
 }
