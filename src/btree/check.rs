@@ -174,7 +174,8 @@ impl Check<'_> {
     }
 
     /// In auto-vacuum databases, compares the roots with the largest one that the header names; in
-    /// others, looks that it does not promise any vacuum. A caller may leave roots out: then their pages are reported as never used, and not here.
+    /// others, looks that it does not promise any vacuum. A caller may leave roots out: then their
+    /// pages are reported as never used, and not here.
     fn largest_root(&mut self, roots: &[i64]) -> Result<()> {
         if !self.store.has_pointer_map() {
             if self.store.header_word(FileHeader::INCREMENTAL_VACUUM)? != 0 {

@@ -375,8 +375,8 @@ pub(crate) struct Home {
 }
 
 /// Where the number of this process in the line of forks stands: on a page that begins as zeros in
-/// every child, however it was made, also where the C library does not hear of it (`_Fork`, `clone`).
-/// 0: nobody has asked in this process. Null: nobody has asked at all.
+/// every child, however it was made, also where the C library does not hear of it (`_Fork`,
+/// `clone`). 0: nobody has asked in this process. Null: nobody has asked at all.
 static NUMBER: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Stands in for that page where the system has none to give.
