@@ -33,7 +33,7 @@ use super::turn::Turn;
 use super::waiting::{ClientId, Registration, WaitGraph};
 use super::{Btree, BusyHandler, Options};
 use crate::error::{Error, Result};
-use crate::os::{Home, INHERITED, Vfs};
+use crate::os::{Home, INHERITED, PerProcess, Vfs};
 
 /// Runs when a client that waited may try again; see [`Client::on_unlock`].
 pub type UnlockCallback = Box<dyn FnOnce() + Send>;
@@ -116,8 +116,7 @@ impl CacheRegistry {
     pub fn client(&self) -> Client {
         let registry = Arc::clone(&self.shared);
         let id = ClientId(registry.next_number());
-        let (home, held) = (Home::new(), Mutex::default());
-        Client { shared: Arc::new(ClientState { home, id, registry, held }) }
+        Client { shared: Arc::new(ClientState { id, registry, held: PerProcess::new() }) }
     }
 }
 
@@ -129,19 +128,16 @@ pub struct Client {
 
 #[derive(Debug)]
 struct ClientState {
-    home: Home,
     id: ClientId,
     registry: Arc<Registry>,
     /// The caches whose turn its connections hold, or held and have not told.
-    held: Mutex<Vec<Arc<SharedCache>>>,
+    held: PerProcess<Mutex<Vec<Arc<SharedCache>>>>,
 }
 
 impl ClientState {
-    /// The caches whose turn its connections hold; `None` in a forked child, where those are its
-    /// parent's, and what it opens is shared with nobody.
-    fn held(&self) -> Option<MutexGuard<'_, Vec<Arc<SharedCache>>>> {
-        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.home.is_here().then(held)
+    /// The caches whose turn its connections hold.
+    fn held(&self) -> MutexGuard<'_, Vec<Arc<SharedCache>>> {
+        self.held.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,10 +240,10 @@ impl Client {
         if cache.turn.try_take() {
             return;
         }
-        let mut later: Vec<Arc<SharedCache>> = Vec::new();
-        if let Some(held) = self.shared.held() {
-            later.extend(held.iter().filter(|other| other.number > cache.number).cloned());
-        }
+        let mut later: Vec<Arc<SharedCache>> = {
+            let held = self.shared.held();
+            held.iter().filter(|other| other.number > cache.number).cloned().collect()
+        };
         later.sort_by_key(|cache| cache.number);
         // Neither what another thread holds, nor a cache that is entered, can be given to others.
         later.retain(|cache| cache.turn.is_mine() && !cache.is_entered());
@@ -409,17 +405,16 @@ impl SharedConnection {
     fn note_held(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held += 1;
-        if *held == 1
-            && let Some(mut caches) = self.client.shared.held()
-        {
-            caches.push(Arc::clone(&self.cache));
+        if *held == 1 {
+            self.client.shared.held().push(Arc::clone(&self.cache));
         }
     }
 
     /// Takes back one [`SharedConnection::hold`].
     ///
     /// # Errors
-    /// [`Misuse`](Error::Misuse) if the connection is not held, or by another thread.
+    /// [`Misuse`](Error::Misuse) if the connection is not held, or by another thread, or if this
+    /// process was forked from the one that opened the cache.
     #[doc(alias = "sqlite3BtreeLeave")]
     pub fn let_go(&self) -> Result<()> {
         if self.is_inherited() {
@@ -430,11 +425,11 @@ impl SharedConnection {
             return Err(Error::Misuse("this thread does not hold the connection"));
         }
         *held -= 1;
-        if *held == 0
-            && let Some(mut caches) = self.client.shared.held()
-            && let Some(at) = caches.iter().position(|cache| Arc::ptr_eq(cache, &self.cache))
-        {
-            caches.remove(at);
+        if *held == 0 {
+            let mut caches = self.client.shared.held();
+            if let Some(at) = caches.iter().position(|cache| Arc::ptr_eq(cache, &self.cache)) {
+                caches.remove(at);
+            }
         }
         Ok(())
     }

@@ -178,12 +178,16 @@ impl<X: PageInfo> Pager<X> {
         if !is_old && !self.are_pinned_pages_true()? {
             return Err(Error::Busy);
         }
-        let image = self.image;
-        if self.validate_cache()? {
-            self.image = image;
-            self.discard_unpinned();
+        let (image, pages) = (self.image, self.file_pages);
+        self.validate_cache()?;
+        if is_old {
+            return Ok(());
         }
-        Ok(())
+        self.image = image;
+        self.discard_unpinned();
+        // Somebody may have made the file longer and taken that back. But if our number of pages is
+        // the length that it had, it is not true any more.
+        if image == pages && pages != self.file_pages { Err(Error::Busy) } else { Ok(()) }
     }
 
     fn prepare_transaction(&mut self, open_journal: bool) -> Result<()> {

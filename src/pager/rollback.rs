@@ -164,15 +164,11 @@ impl<X: PageInfo> Pager<X> {
         Ok(())
     }
 
-    /// Throws away what is not pinned, of a cache without changes.
+    /// Throws away what is not pinned, of a cache without changes that may be older than the file.
     pub(super) fn discard_unpinned(&mut self) {
         self.shape_known = false; // P7
         self.note_replaced();
-        for index in self.cache.indices() {
-            if !self.cache.frame(index).is_pinned() {
-                self.cache.remove(index);
-            }
-        }
+        self.drop_unpinned();
         self.serial += 1;
     }
 

@@ -44,7 +44,7 @@ pub(super) enum Place {
     Divider(Span),
 }
 
-/// Adds a part of one cell or more to the list (L1).
+/// Adds a part to the list (L1).
 #[inline]
 pub(super) fn add_part(
     parts: &mut Vec<Part>,

@@ -261,8 +261,13 @@ impl NodeMut<'_> {
             slice_mut(self.bytes, pointers, pointers_end - pointers)?.copy_within(from, to);
         }
         self.info.cells = count.max(old) as u16;
-        if !self.settle(moves, before, behind, stay.clone(), pointers_end)? {
-            return self.lay_out_anew(stay, moves);
+        match self.settle(moves, before, behind, stay.clone(), pointers_end) {
+            Ok(true) => {}
+            Ok(false) => return self.lay_out_anew(stay, moves),
+            Err(error) => {
+                self.info.drop_heads(); // H1
+                return Err(error);
+            }
         }
         if self.info.has_heads() {
             self.exchange_heads(old, kept, moves);

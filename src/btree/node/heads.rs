@@ -205,9 +205,11 @@ impl NodeInfo {
         let count = before.len() + kept.len() + behind.len();
         let kept_children = old + kept.start..old + kept.end;
         let mut heads = Vec::new();
+        if heads.try_reserve(2 * count).is_err() {
+            return self.drop_heads();
+        }
         if let (Some(kept), Some(kept_children)) =
             (self.heads.get(kept), self.heads.get(kept_children))
-            && heads.try_reserve(2 * count).is_ok()
         {
             heads.extend_from_slice(before);
             heads.extend_from_slice(kept);
@@ -243,6 +245,7 @@ impl NodeMut<'_> {
         if !self.info.kind.is_leaf() {
             return self.info.exchange_heads_and_children(0, 0..0, heads, &[], children);
         }
+        // A page that is made anew is half full.
         if self.info.heads.try_reserve(2 * count).is_ok() {
             self.info.drop_heads();
             self.info.heads.extend_from_slice(heads);

@@ -471,7 +471,7 @@ impl Home {
 /// A value of which each process has its own: a forked child begins with a new one. What its parent
 /// had, and who has it locked, is of no meaning there.
 #[derive(Debug)]
-pub(crate) struct PerProcess<T: 'static> {
+pub(crate) struct PerProcess<T> {
     /// The value of this process, or of the one that it was forked from; null at first.
     current: AtomicPtr<OfProcess<T>>,
 }
@@ -506,11 +506,17 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         PerProcess { current: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    /// The value of this process. Nobody waits for it.
+    /// The value of this process, if it has been asked for before.
+    pub(crate) fn peek(&self) -> Option<&OfProcess<T>> {
+        // SAFETY: as in `get`.
+        unsafe { self.current.load(Ordering::Acquire).as_ref() }.filter(|value| value.is_here())
+    }
+
+    /// The value of this process. Nobody waits for it, but for what `T::default` waits for.
     #[inline]
-    pub(crate) fn get(&'static self) -> &'static OfProcess<T> {
+    pub(crate) fn get(&self) -> &OfProcess<T> {
         let known = self.current.load(Ordering::Acquire);
-        // SAFETY: null, or made below, and never freed once it is here.
+        // SAFETY: null, or made below, and not freed before `self` is dropped.
         match unsafe { known.as_ref() } {
             Some(value) if value.is_here() => value,
             _ => self.make(known),
@@ -518,13 +524,13 @@ impl<T: Default + Send + Sync> PerProcess<T> {
     }
 
     #[cold]
-    fn make(&'static self, known: *mut OfProcess<T>) -> &'static OfProcess<T> {
+    fn make(&self, known: *mut OfProcess<T>) -> &OfProcess<T> {
         let mut known = known;
         let made = Box::into_raw(Box::new(OfProcess { home: Home::new(), value: T::default() }));
         loop {
             let (order, otherwise) = (Ordering::AcqRel, Ordering::Acquire);
             match self.current.compare_exchange(known, made, order, otherwise) {
-                // SAFETY: just made, and never freed from here on.
+                // SAFETY: just made, and not freed before `self` is dropped.
                 Ok(_) => return unsafe { &*made },
                 Err(other) => known = other,
             }
@@ -534,6 +540,18 @@ impl<T: Default + Send + Sync> PerProcess<T> {
                 drop(unsafe { Box::from_raw(made) });
                 return value;
             }
+        }
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    /// What a parent process had is left alone: a thread that is not here may have been at it.
+    fn drop(&mut self) {
+        let current = *self.current.get_mut();
+        // SAFETY: null, or made by `make` from a box, and nobody has `self` any more.
+        if unsafe { current.as_ref() }.is_some_and(OfProcess::is_here) {
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(current) });
         }
     }
 }

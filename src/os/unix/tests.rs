@@ -499,6 +499,43 @@ fn a_forked_child_leaves_a_shared_page_cache_without_waiting() {
     assert_eq!(answer, None, "a child hangs");
 }
 
+/// Two threads of a child hold two page caches in opposite order, opened through a client that the
+/// child has inherited: the later cache is given back for the time of waiting there, too.
+#[test]
+fn threads_of_a_forked_child_do_not_wait_for_each_other() {
+    use crate::{CacheRegistry, Options, SharedConnection};
+    use std::sync::Arc;
+
+    if is_run_alone("os::unix::tests::threads_of_a_forked_child_do_not_wait_for_each_other") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (registry, disk) = (CacheRegistry::new(), Arc::new(UnixVfs::new()));
+    let client = registry.client();
+    let open = |name: &str| {
+        let disk = Arc::clone(&disk) as Arc<dyn Vfs>;
+        client.open(disk, scratch.path(name), &Options::default()).unwrap()
+    };
+    let inherited = open("inherited.db");
+    inherited.hold().unwrap();
+    let answer = in_child(|| {
+        let (one, other) = (open("one.db"), open("other.db"));
+        let hold = |first: &SharedConnection, second: &SharedConnection| {
+            for _ in 0..5000 {
+                first.hold().and_then(|()| second.hold()).unwrap();
+                second.let_go().and_then(|()| first.let_go()).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| hold(&one, &other));
+            scope.spawn(|| hold(&other, &one));
+        });
+        0
+    });
+    assert_eq!(answer, Some(0));
+    inherited.let_go().unwrap();
+}
+
 /// A thread that is not there in a forked child is inside of a shared page cache: nobody waits for
 /// it, and what the child opens itself it can use.
 #[test]

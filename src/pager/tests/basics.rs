@@ -513,6 +513,30 @@ fn who_reads_without_locks_does_not_write_on_what_it_has_read() {
     }
 }
 
+/// The same with what a writer had put into a longer file, and taken back.
+#[test]
+fn who_reads_without_locks_does_not_write_on_what_was_rolled_back() {
+    let (_, vfs) = memory();
+    create(&vfs, &[1, 2, 3]);
+    let options = PagerOptions { no_read_lock: true, ..options(20) };
+    let storage = Storage::File(database());
+    let mut pager: Pager<()> = Pager::open(Arc::clone(&vfs), &storage, &options).unwrap();
+    let mut other = open(&vfs, 10);
+    begin(&mut other).unwrap();
+    put(&mut other, 2, 99).unwrap();
+    (4..60).for_each(|number| put(&mut other, number, 77).unwrap());
+    begin_read(&mut pager).unwrap();
+    pager.trust_page_count(3);
+    assert_eq!(get(&mut pager, 2), Ok(99), "the writer has spilled its pages");
+    other.rollback().unwrap();
+    other.end_read();
+    pager.begin_write(false, false).unwrap();
+    assert_eq!((pager.page_count(), get(&mut pager, 2)), (3, Ok(2)));
+    put(&mut pager, 3, 33).unwrap();
+    commit(&mut pager).unwrap();
+    assert_eq!(values(&mut other).unwrap(), [1, 2, 33]);
+}
+
 /// In exclusive locking mode a reader may have kept a reserved lock from an earlier transaction:
 /// that, and its right to read, outlive a refusal.
 #[test]

@@ -160,7 +160,7 @@ pub(super) fn default_disk() -> Arc<dyn Vfs> {
 /// The process ends: the queue is worked off, and what was lost is told on standard error (A919).
 /// Does nothing the second time.
 pub(super) fn exit() {
-    let layer = LAYER.get();
+    let Some(layer) = LAYER.peek() else { return };
     if layer.has_exited.swap(true, Ordering::Relaxed) {
         return;
     }
