@@ -14,7 +14,7 @@
 //! | `… overflow list starting at P continues behind N pages` | chain or free list too long |
 //! | `Page P: free block at B is damaged` | it has less than four bytes, and no other text tells |
 //! | `Largest root page is P, but the header says Q` | auto-vacuum databases only |
-//! | `Incremental vacuum is set, but there are no pointer maps` | |
+//! | `Incremental vacuum is set, but there are no pointer maps` | header word 64, without word 52 |
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
