@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 
 use super::super::Key;
 use super::super::store::Store;
-use super::{Cursor, Level, Position};
-use crate::error::Result;
+use super::{Cursor, DEPTH_MAX, Level, Position};
+use crate::error::{Error, Result};
 use crate::pager::PageRef;
 
 impl Cursor {
@@ -40,8 +40,8 @@ impl Cursor {
         }
     }
 
-    /// Whether the entry on a leaf that the cursor is on could have this key instead: that lies
-    /// between its neighbours. `false` also where keys are records, since there an insert finds an
+    /// Whether the entry that the cursor is on could have this key instead: that lies between its
+    /// neighbours. `false` also where keys are records, since there an insert finds an
     /// equal one itself.
     ///
     /// # Errors
@@ -49,11 +49,16 @@ impl Cursor {
     pub(in crate::btree) fn may_become(&mut self, store: &mut Store, key: Key<'_>) -> Result<bool> {
         self.check_key(store, key)?;
         let here = self.level()?;
-        if self.has_records() || !store.node(here.page).is_leaf() {
+        if self.has_records() {
             return Ok(false);
         }
+        let is_leaf = store.node(here.page).is_leaf();
         for side in [Ordering::Less, Ordering::Greater] {
-            let Some(other) = self.beyond(store, side) else { continue };
+            let other = match is_leaf {
+                true => self.beyond(store, side),
+                false => Some(store.next_below(here, side)?),
+            };
+            let Some(other) = other else { continue };
             let found = match key {
                 Key::Integer(wanted) => {
                     store.node(other.page).integer_key(other.index)?.cmp(&wanted)
@@ -105,5 +110,28 @@ impl Cursor {
             let before = self.path.iter().rev().find(|level| level.index > 0)?;
             Some(Level { index: before.index - 1, ..*before })
         }
+    }
+}
+
+impl Store {
+    /// The leaf cell next to one on an interior page, above it if that is `Less`: the first or last
+    /// one of the subtree beside it. Its page is pinned transiently.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and errors of the pager.
+    fn next_below(&mut self, interior: Level, found: Ordering) -> Result<Level> {
+        let first = found.is_lt();
+        let (mut page, mut child) = (interior.page, interior.index + usize::from(first));
+        for _ in 0..DEPTH_MAX {
+            let number = self.node(page).child(child)?;
+            page = self.fetch_child(page, number)?;
+            let (is_leaf, cells) = (self.node(page).is_leaf(), self.node(page).cell_count());
+            if is_leaf {
+                let index = if first { 0 } else { cells - 1 };
+                return Ok(Level { page, index });
+            }
+            child = if first { 0 } else { cells };
+        }
+        Err(Error::corrupt("more levels than a tree can have"))
     }
 }
